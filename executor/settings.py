@@ -1,0 +1,40 @@
+"""What the executor is told: where it listens, what must isolate its jobs, and their limits.
+
+These classes are the `[executor]` table of the configuration. They live here, and not with the
+rest of the configuration, because this package imports nothing from the daemon.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+
+@frozen
+class Limits:
+    """The most that one job may use. Sizes are bytes, times are seconds."""
+
+    wall_seconds: float = 30.0
+    cpu_seconds: int = 20
+    memory_bytes: int = 512 * 1024 * 1024
+    pids: int = 64
+    file_bytes: int = 64 * 1024 * 1024
+    open_files: int = 256
+    output_bytes: int = 1024 * 1024
+
+
+@frozen
+class Settings:
+    """The `[executor]` table.
+
+    `stack` is "auto" or a list of layer names; `require` names the capabilities (FS, NET, PID,
+    KILL_TREE, MEM_TOTAL, PIDS, CPU, DISK, SYSCALLS, NNP) without which nothing runs.
+    """
+
+    socket: str = "/run/famulus/executor.sock"
+    workspaces: str = "/var/lib/famulus-exec"
+    user: str = "famulus-exec"
+    stack: str | tuple[str, ...] = "auto"
+    require: tuple[str, ...] = ("FS", "NET", "KILL_TREE", "SYSCALLS", "NNP", "PIDS")
+    python: str = "/usr/bin/python3"
+    jobs_at_once: int = 2
+    limits: Limits = field(factory=Limits)
