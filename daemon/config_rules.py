@@ -1,0 +1,241 @@
+"""What a value of the right type may still get wrong: one rule for each key, in one table.
+
+A rule is a function of one value that returns None, or in words what it expected. Rules see the
+document's own values, one key at a time, so one bad key never hides another. What concerns several
+keys at once and is merely unwise is a warning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from daemon.config import Config
+
+Rule: TypeAlias = Callable[[Any], str | None]
+
+# sockaddr_un.sun_path on Linux holds 108 bytes with the final NUL.
+MAX_SOCKET_PATH: Final = 107
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+PROVIDERS: Final = ("openai",)
+LAYERS: Final = ("rlimit", "cgroup", "firejail")
+CAPABILITIES: Final = (
+    *("FS", "NET", "PID", "KILL_TREE", "MEM_TOTAL"),
+    *("PIDS", "CPU", "DISK", "SYSCALLS", "NNP"),
+)
+
+
+def check(document: Mapping[str, Any], *, except_for: Collection[str]) -> dict[str, str]:
+    """Problems by key path. Keys that are absent, or named in `except_for`, are not looked at."""
+    found: dict[str, str] = {}
+    for path, rule in RULES.items():
+        if any(_is_in(bad, path) for bad in except_for):
+            continue
+        for value in _values(document, path.split(".")):
+            expected = rule(value)
+            if expected is not None:
+                found[path] = _sentence(expected, value)
+    return found
+
+
+def warnings(config: Config) -> list[str]:
+    """Sentences about what is allowed but probably not meant."""
+    return list(_warnings(config))
+
+
+def _warnings(config: Config) -> Iterator[str]:
+    telegram = config.telegram
+    if not telegram.allowed_users and not telegram.allowed_chats:
+        yield (
+            "telegram.allowed_users and telegram.allowed_chats are empty: "
+            "nobody will be answered; add your own Telegram user id"
+        )
+    for key, url in (
+        ("telegram.api_base_url", telegram.api_base_url),
+        ("model.base_url", config.model.base_url),
+    ):
+        if _in_clear(url):
+            yield f"{key} is http and leaves this machine: keys and messages travel unencrypted"
+    if config.model.api_key is None and "api.openai.com" in config.model.base_url:
+        yield "model.api_key is not set: api.openai.com will refuse every request (401)"
+
+
+def _in_clear(url: str) -> bool:
+    parts = urlsplit(url)
+    local = ("localhost", "127.0.0.1", "::1")
+    return parts.scheme == "http" and parts.hostname not in local
+
+
+def _is_in(bad: str, path: str) -> bool:
+    """Whether the problem at `bad` is at `path`, below it, or at a table that holds it."""
+    return bad == path or bad.startswith((f"{path}.", f"{path}[")) or path.startswith(f"{bad}.")
+
+
+def _values(document: Any, keys: list[str]) -> Iterator[Any]:  # noqa: ANN401 -- a document
+    """The value under `keys`, if there is one."""
+    if not keys:
+        yield document
+    elif isinstance(document, Mapping) and keys[0] in document:
+        yield from _values(document[keys[0]], keys[1:])
+
+
+def _sentence(expected: str, value: Any) -> str:  # noqa: ANN401
+    from daemon.config_read import shown  # noqa: PLC0415 -- it imports this module
+
+    return f"expected {expected}, found {shown(value)}"
+
+
+# --- Rules ---
+
+
+def _one_of(*known: str) -> Rule:
+    words = ", ".join(f'"{word}"' for word in known)
+    return lambda value: None if value in known else f"one of {words}"
+
+
+def _between(low: int, high: int) -> Rule:
+    expected = f"a number from {low} to {high}"
+    return lambda value: None if low <= value <= high else expected
+
+
+def _at_least(low: int) -> Rule:
+    return lambda value: None if value >= low else f"a number of at least {low}"
+
+
+def _above_zero(value: float) -> str | None:
+    return None if value > 0 else "a number above 0"
+
+
+def _text(value: str) -> str | None:
+    return None if value.strip() else "a text that is not empty"
+
+
+def _word(value: str) -> str | None:
+    """A name on one line, as it goes into requests and log lines."""
+    return None if value.strip() == value != "" and value.isprintable() else "a name on one line"
+
+
+def _absolute(value: str) -> str | None:
+    fine = PurePosixPath(value).is_absolute() and value.isprintable()
+    return None if fine else "an absolute path"
+
+
+def _socket(value: str) -> str | None:
+    too_long = len(value.encode()) > MAX_SOCKET_PATH
+    return f"a path of at most {MAX_SOCKET_PATH} bytes" if too_long else _absolute(value)
+
+
+def _state_dir(value: str) -> str | None:
+    """Absolute, and short enough for the control socket that is made in it."""
+    room = MAX_SOCKET_PATH - len("/control.sock")
+    too_long = len(value.rstrip("/").encode()) > room
+    return f"a path of at most {room} bytes" if too_long else _absolute(value)
+
+
+def _url(value: str) -> str | None:
+    return None if _is_plain_url(value) else "a URL such as https://host/path"
+
+
+def _is_plain_url(value: str) -> bool:
+    """http(s), a host, perhaps a port and a path; no user, query, fragment or blank."""
+    try:
+        parts = urlsplit(value)
+        known_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    plain = "@" not in parts.netloc and not parts.query and not parts.fragment
+    one_word = value.isprintable() and " " not in value
+    return (
+        parts.scheme in {"http", "https"}
+        and bool(parts.hostname)
+        and known_port
+        and (plain and one_word)
+    )
+
+
+def _mode(value: str) -> str | None:
+    if value == "webhook":
+        return '"poll" (webhooks are not supported by this version)'
+    return None if value == "poll" else '"poll"'
+
+
+def _user_ids(value: list[int]) -> str | None:
+    return None if all(one > 0 for one in value) else "user ids, which are positive numbers"
+
+
+def _chat_ids(value: list[int]) -> str | None:
+    return None if all(value) else "chat ids, none of which is 0"
+
+
+def _zone(value: str) -> str | None:
+    return None if value == "UTC" or _is_zone(value) else "an IANA time zone such as Europe/Paris"
+
+
+def _is_zone(value: str) -> bool:
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 -- only where a zone was chosen
+
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError):  # no such zone, a name that leaves the folder, a folder
+        return False
+    except LookupError:  # ZoneInfoNotFoundError
+        return False
+    return True
+
+
+def _all_of(*known: str) -> Rule:
+    words = ", ".join(known)
+    return lambda value: None if set(value) <= set(known) else f"only names among {words}"
+
+
+def _stack(value: str | list[str]) -> str | None:
+    if isinstance(value, str):
+        return None if value == "auto" else f'"auto" or an array of {", ".join(LAYERS)}'
+    return _all_of(*LAYERS)(value) if value else "at least one layer"
+
+
+def _user_name(value: str) -> str | None:
+    fine = re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value)
+    return None if fine else "the name of a system user"
+
+
+RULES: Final[Mapping[str, Rule]] = {
+    "state_dir": _state_dir,
+    "shutdown_grace": _above_zero,
+    "log.level": _one_of(*LOG_LEVELS),
+    "telegram.api_base_url": _url,
+    "telegram.mode": _mode,
+    "telegram.poll_timeout": _between(1, 50),
+    "telegram.allowed_users": _user_ids,
+    "telegram.allowed_chats": _chat_ids,
+    "model.provider": _one_of(*PROVIDERS),
+    "model.base_url": _url,
+    "model.name": _word,
+    "model.connect_timeout": _above_zero,
+    "model.read_timeout": _above_zero,
+    "model.max_attempts": _between(1, 20),
+    "agent.instructions": _text,
+    "agent.zone": _zone,
+    "agent.max_steps": _at_least(1),
+    "agent.max_turn_seconds": _above_zero,
+    "agent.concurrent_turns": _between(1, 1000),
+    "executor.socket": _socket,
+    "executor.workspaces": _absolute,
+    "executor.user": _user_name,
+    "executor.stack": _stack,
+    "executor.require": _all_of(*CAPABILITIES),
+    "executor.python": _absolute,
+    "executor.jobs_at_once": _at_least(1),
+    "executor.limits.wall_seconds": _above_zero,
+    "executor.limits.cpu_seconds": _at_least(1),
+    "executor.limits.memory_bytes": _at_least(16 * 1024 * 1024),
+    "executor.limits.pids": _at_least(2),
+    "executor.limits.file_bytes": _at_least(0),
+    "executor.limits.open_files": _at_least(16),
+    "executor.limits.output_bytes": _at_least(1024),
+}

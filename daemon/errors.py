@@ -1,0 +1,23 @@
+"""The daemon's error tree: every refusal carries a cause and a remedy.
+
+The two halves are kept apart because they are read apart: a log line wants both, a table of tasks
+wants the cause alone, and a chat wants neither the path nor the variable that the remedy names.
+"""
+
+from __future__ import annotations
+
+
+class FamulusError(Exception):
+    """A refusal that says what is wrong (`cause`) and what the owner can do (`remedy`)."""
+
+    def __init__(self, cause: str, remedy: str = "") -> None:
+        super().__init__(cause, remedy)
+        self.cause = cause
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.cause}; {self.remedy}" if self.remedy else self.cause
+
+
+class Fatal(FamulusError):
+    """What no restart can cure. The supervisor lets it through, and the process exits with 78."""
