@@ -1,0 +1,101 @@
+"""What a turn does next: a pure function of its transcript.
+
+`decide` looks at the entries of the turn and returns one command. Performing the command appends
+to the entries, and the question is asked again, until the command is an `End`. There is no other
+state: a turn read back from its rows after a crash is decided exactly like one that was never
+interrupted. The cases, in order:
+
+1. a call of the last answer has no result: run it; but if it had begun when we were interrupted,
+   only a tool that reads is run again, and any other gets a result that says what is not known;
+2. the same call has failed `MAX_SAME_FAILURES` times in a row: end;
+3. the turn has used its steps: end;
+4. otherwise it is the model's turn to speak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import TypeAlias
+
+from attrs import frozen
+
+from agent.transcript import Assistant, CallState, Entry, ToolCall, ToolResult, open_calls
+
+# Twice is a retry, three times a habit.
+MAX_SAME_FAILURES = 3
+
+INTERRUPTED = "interrupted by a restart; it may or may not have taken effect"
+
+
+@frozen
+class Limits:
+    """What one turn may use: answers of the model, and seconds of running time."""
+
+    steps: int = 25
+    seconds: float = 600.0
+
+
+@frozen
+class CallModel:
+    """Ask the model to go on."""
+
+
+@frozen
+class RunTool:
+    call: ToolCall
+
+
+@frozen
+class SettleTool:
+    """Give a call its result without running it."""
+
+    call: ToolCall
+    text: str
+
+
+@frozen
+class End:
+    """Give the turn up, with a sentence for the person and a word for the log."""
+
+    sentence: str
+    error: str
+
+
+Command: TypeAlias = CallModel | RunTool | SettleTool | End
+
+
+def decide(turn: Sequence[Entry], limits: Limits, rerunnable: Callable[[str], bool]) -> Command:
+    """The next command for a turn with these entries."""
+    waiting = open_calls(turn)
+    if waiting:
+        return _attend(waiting[0], rerunnable)
+    failures = repeated_failures(turn)
+    if failures >= MAX_SAME_FAILURES:
+        return End(f"I stopped: the same step failed {failures} times in a row.", "same_failure")
+    steps = sum(isinstance(entry, Assistant) for entry in turn)
+    if steps >= limits.steps:
+        return End(f"I stopped after {steps} steps without reaching an answer.", "too_many_steps")
+    return CallModel()
+
+
+def _attend(call: ToolCall, rerunnable: Callable[[str], bool]) -> Command:
+    if call.state is CallState.RUNNING and not rerunnable(call.request.name):
+        return SettleTool(call, INTERRUPTED)
+    return RunTool(call)
+
+
+def repeated_failures(turn: Sequence[Entry]) -> int:
+    """How many of the latest results are failures of one and the same call (name, arguments)."""
+    asked = {
+        call.id: (call.request.name, call.request.arguments)
+        for entry in turn
+        if isinstance(entry, Assistant)
+        for call in entry.calls
+    }
+    results = [entry for entry in turn if isinstance(entry, ToolResult)]
+    if not results:
+        return 0
+    last = asked[results[-1].call]
+    same = takewhile(lambda result: result.failed and asked[result.call] == last, reversed(results))
+    return len(list(same))
