@@ -1,0 +1,176 @@
+"""How the offline model answers when no script tells it: a few skills, and honesty about the rest.
+
+Deterministic and pure, from the request to a reply. A question in the last user message becomes
+tool calls, if the tools are offered; tool results become sentences; and a question about an earlier
+message is answered from the transcript, which shows that a conversation survives a restart. It is
+no language model and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from attrs import frozen
+
+from daemon.demo.cities import zone_of
+from daemon.demo.replies import ChatRequest, Reply, ToolCall, text_of
+
+HELP = """\
+Hello! I am Famulus, and this is the offline demo model: a few fixed skills and no network. Try:
+- what is 17 * (3 + 4)?
+- what time is it in Tokyo?
+- run python: print(sum(range(10)))
+- $ uname -s
+- my name is Ada (and later: what is my name?)
+Any OpenAI-compatible model can take my place; FAMULUS_MODEL_BASE_URL tells where it is."""
+
+_GREETING = re.compile(
+    r"(?i)(hello|hi|hey|help|/start|/help|good (morning|day|evening))\b[\s!.,?]*"
+)
+_ASKS_HELP = re.compile(r"(?i)\b(what can you do|help me|how do you work)\b")
+_PYTHON = re.compile(r"(?is)run python:\s*(.+)|```(?:python|py)\n(.+?)```")
+_BASH = re.compile(r"(?is)run bash:\s*(.+)|```(?:bash|sh)\n(.+?)```|^\$\s+(.+)")
+_TIME = re.compile(r"(?is)\b(?:time|date|day)\b.*?\b(?:in|at)\s+([A-Za-z_/ .'-]+)")
+_TIME_HERE = re.compile(r"(?i)\bwhat(?:'s| is) (?:the )?(?:time|date)\b|\bwhat time is it\b")
+_NAME = re.compile(r"(?i)\bmy name is\s+([^\W\d_][\w'-]*)")
+_ASKS_NAME = re.compile(r"(?i)\bwhat(?:'s| is) my name\b|\bwho am i\b")
+_ASKS_BEFORE = re.compile(r"(?i)\bwhat did i (?:just )?(?:say|ask)\b")
+_WORDS = (
+    (re.compile(r"(?i)\bplus\b"), "+"),
+    (re.compile(r"(?i)\bminus\b"), "-"),
+    (re.compile(r"(?i)\b(?:times|multiplied by)\b|[x\u00d7](?=\s*\d)"), "*"),
+    (re.compile(r"(?i)\b(?:divided by|over)\b|\u00f7"), "/"),
+    (re.compile(r"(?i)\bto the power of\b|\^"), "**"),
+)
+_EXPRESSION = re.compile(r"[-+(]*\d[\d\s.+*/%()-]*")
+_OPERATION = re.compile(r"[\d)]\s*(?:\*\*|//|[-+*/%])\s*[-+(]*\d")
+
+
+def respond(request: ChatRequest) -> Reply:
+    """Give the answer to a request."""
+    results = _results(request.messages)
+    if results:
+        return Reply("\n".join(_worded(result) for result in results))
+    text = request.user_text.strip()
+    calls = _wanted(text)
+    if calls:
+        return _calling(calls, request)
+    return Reply(_said(text, request.messages))
+
+
+@frozen
+class _Result:
+    """A tool's result together with the call that it answers."""
+
+    name: str
+    arguments: dict[str, Any]
+    content: str
+
+
+def _results(messages: list[dict[str, Any]]) -> list[_Result]:
+    """Give the tool results that end the transcript, in the order of their calls."""
+    contents: dict[str, str] = {}
+    for message in reversed(messages):
+        if message["role"] != "tool":
+            calls = (message.get("tool_calls") or ()) if contents else ()
+            return [_result(call, contents) for call in calls if call["id"] in contents]
+        contents[message["tool_call_id"]] = text_of(message)
+    return []
+
+
+def _result(call: dict[str, Any], contents: dict[str, str]) -> _Result:
+    function = call["function"]
+    try:
+        arguments = json.loads(function["arguments"])
+    except ValueError:
+        arguments = {}
+    known = arguments if isinstance(arguments, dict) else {}
+    return _Result(function["name"], known, contents[call["id"]])
+
+
+def _wanted(text: str) -> list[ToolCall]:
+    """Find what in a text needs a tool; code comes first, because it may contain the rest."""
+    if found := _PYTHON.search(text):
+        return [ToolCall("python_execute", {"code": (found[1] or found[2]).strip()})]
+    if found := _BASH.search(text):
+        return [ToolCall("bash", {"command": (found[1] or found[2] or found[3]).strip()})]
+    calls = []
+    if expression := find_expression(text):
+        calls.append(ToolCall("calculate_expression", {"expression": expression}))
+    if zone := _zone_asked(text):
+        calls.append(ToolCall("current_datetime", {"timezone": zone}))
+    return calls
+
+
+def find_expression(text: str) -> str:
+    """Find the longest piece of arithmetic in a text; "" when there is none."""
+    for pattern, sign in _WORDS:
+        text = pattern.sub(sign, text)
+    found = [match[0].strip(" .%\n\t") for match in _EXPRESSION.finditer(text)]
+    sums = [_balanced(piece) for piece in found if _OPERATION.search(piece)]
+    return max(sums, key=len, default="")
+
+
+def _balanced(expression: str) -> str:
+    """Drop the closing brackets that the sentence, not the sum, opened."""
+    while expression.endswith(")") and expression.count(")") > expression.count("("):
+        expression = expression[:-1].rstrip()
+    return " ".join(expression.split())
+
+
+def _zone_asked(text: str) -> str:
+    if found := _TIME.search(text):
+        return zone_of(found[1])
+    return "UTC" if _TIME_HERE.search(text) else ""
+
+
+def _calling(calls: list[ToolCall], request: ChatRequest) -> Reply:
+    missing = [call.name for call in calls if call.name not in request.tool_names]
+    if missing:
+        return Reply(f"I would use {' and '.join(missing)} for this, but was not offered it.")
+    count = len(request.messages)
+    named = [
+        ToolCall(call.name, call.arguments, f"call_{count:04d}{index:02d}")
+        for index, call in enumerate(calls)
+    ]
+    return Reply(calls=tuple(named))
+
+
+def _worded(result: _Result) -> str:
+    content = result.content.strip()
+    if result.name == "calculate_expression":
+        return f"{result.arguments.get('expression', 'The result')} = {_value(content)}"
+    if result.name == "current_datetime":
+        return f"In {result.arguments.get('timezone', 'UTC')} it is {_value(content)}."
+    if result.name in {"python_execute", "bash"}:
+        return f"It ran:\n```\n{content or '(no output)'}\n```"
+    return f"{result.name} says: {content}"
+
+
+def _value(content: str) -> str:
+    """Give the value inside a result that is a JSON object with one obvious value."""
+    try:
+        parsed = json.loads(content)
+    except ValueError:
+        return content
+    if isinstance(parsed, dict):
+        for key in ("result", "value", "datetime", "now", "output", "error"):
+            if key in parsed:
+                return str(parsed[key])
+    return content
+
+
+def _said(text: str, messages: list[dict[str, Any]]) -> str:
+    earlier = [text_of(m) for m in messages if m["role"] == "user"][:-1]
+    if _GREETING.fullmatch(text) or _ASKS_HELP.search(text):
+        return HELP
+    if _ASKS_NAME.search(text):
+        names = [found[1] for said in earlier if (found := _NAME.search(said))]
+        return f"Your name is {names[-1]}." if names else "You have not told me your name."
+    if found := _NAME.search(text):
+        return f"Nice to meet you, {found[1]}."
+    if _ASKS_BEFORE.search(text):
+        return f"Before that you said: {earlier[-1]}" if earlier else "This is your first message."
+    return f"(offline demo model) You said: {text[:500]}"
