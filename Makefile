@@ -1,0 +1,61 @@
+# Two commands are enough: `make demo` and `make test`. Each sets up what it needs first, and on a
+# second run finds in a moment that nothing is to be done. `make help` lists the rest.
+
+PYTHON ?= python3
+
+# Another Python, named on the command line, gets an environment of its own.
+VENV ?= .venv$(if $(filter command,$(firstword $(origin PYTHON))),-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+
+SOURCES := daemon executor agent scripts tests
+PLAYS := daemon/demo/plays
+
+# PLAY is the name of a play of ours or the path of any other. With nobody at a terminal there is
+# nobody to chat with, so the main play is played instead of waiting for ever.
+play = $(or $(wildcard $(PLAYS)/$(PLAY).play),$(PLAY),$(shell [ -t 0 ] || echo $(PLAYS)/main.play))
+
+# Pytest's own options, for example: make test ARGS='-k outbox -x'
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ready-run  ## chat with the assistant here, against a local Telegram (PLAY=main: play it)
+	@$(BIN)/famulus demo $(addprefix --play ,$(play))
+
+test: ready-test lint  ## lint, types and the tests
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-all: ready-test lint  ## the same with the long forms of the suites
+	$(BIN)/pytest $(ARGS)
+
+bench: ready-test  ## measure speed and memory; prints figures, asserts nothing
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lint: ready-test  ## ruff, flake8-async and mypy
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/flake8-async $(SOURCES)
+	$(BIN)/mypy
+
+format: ready-test  ## put the sources into the one format
+	$(BIN)/ruff check --fix --quiet $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+wheel: ready-test  ## build dist/famulus-*.whl
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
+
+lock: ready-test  ## write the locks anew from pyproject.toml (UPGRADE=1: newest of everything)
+	scripts/lock $(BIN)/python
+
+clean:  ## remove what the other targets made, environments too
+	rm -rf .venv* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench
+	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
+
+# What `demo` needs, and what everything else needs.
+ready-run ready-test: ready-%:
+	@$(PYTHON) scripts/prepare.py $* --venv $(VENV)
+
+.PHONY: help demo test test-all bench lint format wheel lock clean ready-run ready-test
