@@ -37,6 +37,7 @@ __all__ = [
     "Telegram",
     "example",
     "load",
+    "require_secrets",
     "secret_problems",
     "summary",
     "warnings",
@@ -60,8 +61,14 @@ class ConfigError(Fatal):
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
         self.problems = list(problems)
+        self.source = source
         cause = f"{source}: " + "; ".join(self.problems)
         super().__init__(cause, f"correct it, then try: famulus config check --config {source}")
+
+    def lines(self) -> list[str]:
+        count = len(self.problems)
+        heading = f"{self.source}: {count} problem{'' if count == 1 else 's'}"
+        return [heading, *self.problems, self.remedy]
 
 
 @frozen(kw_only=True)
@@ -166,6 +173,17 @@ def secrets(config: Config) -> Iterator[tuple[str, Secret]]:
 def secret_problems(config: Config) -> list[str]:
     """What keeps the secrets from being read, with the path of each key; empty if all can be."""
     return [problem for key, secret in secrets(config) for problem in _try(key, secret)]
+
+
+def require_secrets(config: Config, *, source: str) -> None:
+    """Try every secret once, so that a start fails before it does anything.
+
+    Raises:
+      ConfigError: with what keeps each of them from being read.
+    """
+    problems = secret_problems(config)
+    if problems:
+        raise ConfigError(source, problems)
 
 
 def summary(config: Config) -> list[tuple[str, str]]:

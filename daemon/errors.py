@@ -18,6 +18,10 @@ class FamulusError(Exception):
     def __str__(self) -> str:
         return f"{self.cause}; {self.remedy}" if self.remedy else self.cause
 
+    def lines(self) -> list[str]:
+        """For a terminal: what is wrong, line by line, and last what to do."""
+        return [self.cause, self.remedy] if self.remedy else [self.cause]
+
 
 class Fatal(FamulusError):
     """What no restart can cure. The supervisor lets it through, and the process exits with 78."""
