@@ -280,6 +280,7 @@ class BotApiServer:
     async def _answer(self, request: Request, call: Call) -> Answer:
         wrong = await self._read(request, call)
         fault = self.faults.take(call)
+        self.world.changes.tell()
         if fault is not None and not fault.after_effect:
             await fault.wait(request)
             if (answer := fault.answer()) is not None:

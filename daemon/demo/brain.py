@@ -140,6 +140,8 @@ def _calling(calls: list[ToolCall], request: ChatRequest) -> Reply:
 
 def _worded(result: _Result) -> str:
     content = result.content.strip()
+    if content.startswith("Error:"):
+        return f"That did not work. {content}"
     if result.name == "calculate_expression":
         return f"{result.arguments.get('expression', 'The result')} = {_value(content)}"
     if result.name == "current_datetime":

@@ -134,6 +134,7 @@ class ModelServer:
             self.refusals.append(refusal[1])
             return _error(*refusal)
         reply, fault = self._decide(chat)
+        self._changes.tell()
         await self._wait(request, fault)
         if fault.cut_before:
             raise Cut

@@ -1,0 +1,131 @@
+"""What the offline model makes of a message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from daemon.demo.brain import HELP, find_expression, respond
+from daemon.demo.replies import ChatRequest, Reply
+
+ALL = ("calculate_expression", "current_datetime", "python_execute", "bash")
+
+
+def answer(*texts: str, tools: tuple[str, ...] = ALL) -> Reply:
+    """Give the reply to the last of a person's texts."""
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": text} for text in texts]}
+    body["tools"] = [{"type": "function", "function": {"name": name}} for name in tools]
+    return respond(ChatRequest(body, {}, 0.0))
+
+
+def called(text: str) -> list[tuple[str, dict[str, Any]]]:
+    return [(c.name, dict(c.arguments)) for c in answer(text).calls]  # type: ignore[arg-type]  # never text here
+
+
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        ("what is 17 * (3 + 4)?", "17 * (3 + 4)"),
+        ("2+2", "2+2"),
+        ("compute 3 plus 4 times 5 please", "3 + 4 * 5"),
+        ("what is 10 divided by 4.", "10 / 4"),
+        ("2^10", "2**10"),
+        ("12 x 12", "12 * 12"),
+        ("0.1 + 0.2 = ?", "0.1 + 0.2"),
+        ("it costs (about 3 * 4) euros", "3 * 4"),
+        ("I have 3 cats", ""),
+        ("in 2026", ""),
+        ("no sums here", ""),
+    ],
+)
+def test_sums_are_found_in_sentences(text: str, expression: str) -> None:
+    """The longest piece of arithmetic is what is calculated."""
+    assert find_expression(text) == expression
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        ("what time is it in Tokyo?", "Asia/Tokyo"),
+        ("time in Europe/Berlin", "Europe/Berlin"),
+        ("What is the date in new york now", "America/New_York"),
+        ("what time is it?", "UTC"),
+        ("what time is it in Nowhere?", "Nowhere"),
+    ],
+)
+def test_times_are_asked_of_the_clock(text: str, zone: str) -> None:
+    """A city becomes its zone; an unknown place is for the tool to refuse."""
+    assert called(text) == [("current_datetime", {"timezone": zone})]
+
+
+def test_code_is_run_as_it_is() -> None:
+    """Both ways to name Python and bash work, sums inside included."""
+    code = "print(1 + 1)\nprint(2)"
+    for text in (f"run python: {code}", f"Please:\n```python\n{code}\n```"):
+        assert called(text) == [("python_execute", {"code": code})]
+    for text in ("run bash: echo 1 + 1", "$ echo 1 + 1"):
+        assert called(text) == [("bash", {"command": "echo 1 + 1"})]
+
+
+def test_two_questions_are_two_calls() -> None:
+    """One message may need two tools."""
+    assert len(called("what is 2 + 3, and what time is it in Paris?")) == 2
+
+
+def test_only_offered_tools_are_called() -> None:
+    """Without the tool the model says which it lacks."""
+    reply = answer("$ ls", tools=("current_datetime",))
+    assert (reply.calls, "bash" in reply.text) == ((), True)
+
+
+def test_help_and_echo() -> None:
+    """A greeting is answered with what it can do, anything else honestly repeated."""
+    assert answer("Hello!").text == answer("/start").text == HELP
+    assert answer("tell me a joke").text == "(offline demo model) You said: tell me a joke"
+
+
+def test_earlier_messages_are_remembered() -> None:
+    """The transcript is all the memory it has."""
+    assert answer("my name is Ada", "what is my name?").text == "Your name is Ada."
+    assert "not told me" in answer("what is my name?").text
+    assert answer("blue", "what did I say?").text == "Before that you said: blue"
+
+
+def test_results_become_sentences() -> None:
+    """Results are worded in the order of their calls, errors as errors."""
+    calls = [
+        {
+            "id": name,
+            "type": "function",
+            "function": {"name": name, "arguments": arguments},
+        }
+        for name, arguments in (
+            ("calculate_expression", '{"expression": "1/3"}'),
+            ("current_datetime", '{"timezone": "UTC"}'),
+            ("bash", "{broken"),
+            ("python_execute", "{}"),
+            ("other", "[]"),
+        )
+    ]
+    contents = {
+        "other": "x",
+        "python_execute": "Error: no sandbox",
+        "bash": "",
+        "current_datetime": '{"now": "noon"}',
+        "calculate_expression": "about 0.3",
+    }
+    messages: list[Any] = [{"role": "assistant", "content": None, "tool_calls": calls}]
+    messages += [
+        {"role": "tool", "tool_call_id": name, "content": text} for name, text in contents.items()
+    ]
+    assert respond(ChatRequest({"messages": messages}, {}, 0.0)).text.split("\n") == [
+        "1/3 = about 0.3",
+        "In UTC it is noon.",
+        "It ran:",
+        "```",
+        "(no output)",
+        "```",
+        "That did not work. Error: no sandbox",
+        "other says: x",
+    ]
