@@ -165,6 +165,10 @@ def _secret(value: Any, _: Any) -> Secret:  # noqa: ANN401
         raise TypeError(f"expected exactly one of the keys {', '.join(KINDS)}: {form}")
     if not all(isinstance(reference, str) and reference for reference in value.values()):
         raise TypeError(f"expected {form}, found one that is empty or not a string")
+    if not value.get("file", "/").startswith("/"):
+        raise TypeError("expected an absolute path after file =")
+    if "/" in value.get("credential", ""):
+        raise TypeError("expected a credential's name, which has no /, after credential =")
     return Secret(**value)
 
 

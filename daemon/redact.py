@@ -86,7 +86,12 @@ def _escape_one(char: str) -> str:
 def _compile() -> None:
     global _pattern  # noqa: PLW0603 -- the registry is the process's, like the log it protects
     longest_first = sorted(_forms, key=len, reverse=True)
-    _pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+    _pattern = re.compile("|".join(map(_matching, longest_first))) if longest_first else None
+
+
+def _matching(form: str) -> str:
+    """A pattern for `form`; percent escapes match in either case, since both are valid."""
+    return re.sub(r"%[0-9A-F]{2}", r"(?i:\g<0>)", re.escape(form))
 
 
 def _spellings(value: str) -> set[str]:
@@ -100,11 +105,6 @@ def _spellings(value: str) -> set[str]:
         json.dumps(value)[1:-1],
         json.dumps(value, ensure_ascii=False)[1:-1],
     }
-    plain = {value, value.strip()} | percent | set(map(_lower_hex, percent)) | escaped
+    plain = {value, value.strip()} | percent | escaped
     forms = plain | set(map(escape, plain))
     return {form for form in forms if len(form) >= MIN_LENGTH}
-
-
-def _lower_hex(text: str) -> str:
-    """Percent escapes in lower case: both spellings are valid and both are met."""
-    return re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), text)

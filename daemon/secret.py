@@ -110,14 +110,16 @@ def _read_small_file(path: Path, *, private: bool) -> str:
     try:
         # Without O_NONBLOCK, a FIFO in this place would hang the start for ever.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            _check_file(path, os.fstat(fd), private=private)
+            data = os.read(fd, MAX_FILE_BYTES + 1)
+        finally:
+            os.close(fd)
     except OSError as error:
         raise SecretError(
             f"the secret file {path} cannot be opened: {error.strerror}",
             f"create it, readable by the daemon's user (uid {os.geteuid()}) alone",
         ) from error
-    with os.fdopen(fd, "rb") as file:
-        _check_file(path, os.fstat(fd), private=private)
-        data = file.read(MAX_FILE_BYTES + 1)
     return _decode(path, data)
 
 

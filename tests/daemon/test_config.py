@@ -1,0 +1,427 @@
+"""The configuration: every problem at once, nothing guessed, no secret shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon import config, config_read, config_rules
+from daemon.config import Agent, Config, ConfigError, Log, Model, Secret, Telegram
+from executor.settings import Limits, Settings
+
+MINIMAL = """
+[telegram]
+token = { env = "T" }
+[model]
+name = "m"
+"""
+
+TOKEN = "12345678:AAHsecretsecretsecretsecretsecret00"
+
+
+def problems(text: str) -> list[str]:
+    """What `parse` finds wrong with `text`."""
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text)
+    return caught.value.problems
+
+
+def only_problem(text: str) -> str:
+    (one,) = problems(text)
+    return one
+
+
+# --- What is right ---
+
+
+def test_a_minimal_file_gets_the_defaults() -> None:
+    """Only the token and the model's name have no default."""
+    found = config.parse(MINIMAL)
+
+    assert found == Config(telegram=Telegram(token=Secret(env="T")), model=Model(name="m"))
+    assert found.executor == Settings()
+
+
+def test_values_of_every_kind_are_taken() -> None:
+    """Strings, numbers, arrays, nested tables and whole numbers where seconds may be broken."""
+    found = config.parse(
+        'state_dir = "/x"\nshutdown_grace = 3\n'
+        + MINIMAL.replace("[model]", "allowed_users = [1, 2]\nallowed_chats = [-100]\n[model]")
+        + 'api_key = { credential = "key" }\n'
+        + '[executor]\nstack = ["rlimit"]\n[executor.limits]\npids = 9\n'
+    )
+
+    assert found.state_dir == Path("/x")
+    assert found.shutdown_grace == 3.0
+    assert isinstance(found.shutdown_grace, float)
+    assert found.telegram.allowed_users == (1, 2)
+    assert found.telegram.allowed_chats == (-100,)
+    assert found.model.api_key == Secret(credential="key")
+    assert found.executor.stack == ("rlimit",)
+    assert found.executor.limits == Limits(pids=9)
+
+
+def test_addresses_lose_their_final_slash() -> None:
+    """So that paths can be added to them without a thought."""
+    found = config.parse(MINIMAL + 'base_url = "http://127.0.0.1:8080/v1/"\n')
+
+    assert found.model.base_url == "http://127.0.0.1:8080/v1"
+
+
+# --- The example ---
+
+
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """Every key of a configuration with its value, as the file would hold it."""
+    if not attrs.has(type(value)) or isinstance(value, Secret):
+        plain = list(value) if isinstance(value, tuple) else value
+        return {path: str(plain) if isinstance(plain, Path) else plain}
+    found: dict[str, Any] = {}
+    for attribute in attrs.fields(type(value)):
+        below = f"{path}.{attribute.name}" if path else attribute.name
+        found |= leaves(getattr(value, attribute.name), below)
+    return found
+
+
+def document_leaves(value: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict) or value.keys() <= {"env", "file", "credential"}:
+        return {path: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= document_leaves(inner, f"{path}.{key}" if path else key)
+    return found
+
+
+def test_the_example_holds_every_key_with_its_default() -> None:
+    """A key that is missing from the example, or has another default there, is found here."""
+    required = {"telegram.token", "model.name"}
+    default = Config(telegram=Telegram(token=Secret(env="X")), model=Model(name="m"))
+    document = document_leaves(tomllib.loads(config.example()))
+    expected = leaves(default)
+
+    unset = {key for key, value in expected.items() if value is None}
+    assert document.keys() == expected.keys() - unset
+    for key in document.keys() - required:
+        assert document[key] == expected[key], key
+    for key in unset:  # no value in TOML says "none": these stand there as comments
+        assert re.search(rf"^# {key.rpartition('.')[2]} = ", config.example(), re.MULTILINE)
+
+
+def test_the_example_loads_as_it_is_once_the_token_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first thing that an owner does with it works."""
+    path = tmp_path / "config.toml"
+    path.write_text(config.example())
+    loaded = config.load(path)
+    assert config.secret_problems(loaded)
+
+    monkeypatch.setenv("FAMULUS_TELEGRAM_TOKEN", TOKEN)
+    assert config.secret_problems(loaded) == []
+
+
+def test_each_key_of_the_example_says_why() -> None:
+    """A comment stands above each key, or above a group of keys of the limits."""
+    lines = config.example().splitlines()
+    keys = [number for number, line in enumerate(lines) if re.match(r"[a-z_]+ = ", line)]
+
+    assert len(keys) > 30
+    assert all(
+        lines[number - 1].startswith(("#", *"abcdefghijklmnopqrstuvwxyz")) for number in keys
+    )
+
+
+def test_every_key_with_a_range_has_a_rule_and_every_rule_a_key() -> None:
+    """A rule for a key that was renamed would silently check nothing."""
+    default = Config(telegram=Telegram(token=Secret(env="X")), model=Model(name="m"))
+    keys = leaves(default).keys()
+
+    assert config_rules.RULES.keys() <= keys
+    assert keys - config_rules.RULES.keys() == {"telegram.token", "model.api_key"}
+
+
+# --- Files ---
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    """A typo in the path never means running on defaults."""
+    with pytest.raises(ConfigError, match="there is no such file") as caught:
+        config.load(tmp_path / "confg.toml")
+
+    assert "famulus config example" in str(caught.value)
+
+
+def test_a_directory_is_an_error(tmp_path: Path) -> None:
+    """Reading fails with the system's own reason."""
+    with pytest.raises(ConfigError, match="Is a directory"):
+        config.load(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
+def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
+    """The error says for whom it is unreadable."""
+    path = tmp_path / "config.toml"
+    path.write_text(MINIMAL)
+    path.chmod(0)
+
+    with pytest.raises(ConfigError, match=f"cannot be read by uid {os.geteuid()}"):
+        config.load(path)
+
+
+def test_a_syntax_error_names_its_line() -> None:
+    """TOML's own message, with line and column."""
+    assert "line 2" in only_problem("a = 1\nb = = 2\n")
+
+
+def test_bytes_that_are_not_text_name_their_line(tmp_path: Path) -> None:
+    """Not a traceback about codecs."""
+    path = tmp_path / "config.toml"
+    path.write_bytes(b'a = "x"\nb = "\xff"\n')
+
+    with pytest.raises(ConfigError, match=r"not UTF-8 text \(at line 2\)"):
+        config.load(path)
+
+
+def test_a_file_of_the_wrong_kind_is_not_read_whole(tmp_path: Path) -> None:
+    """Somebody passes the database instead of the configuration."""
+    path = tmp_path / "state.db"
+    path.write_bytes(b"\n" * (config.MAX_FILE_BYTES + 1))
+
+    with pytest.raises(ConfigError, match="not a configuration"):
+        config.load(path)
+
+
+# --- What is wrong ---
+
+
+def test_all_problems_come_at_once() -> None:
+    """Shape and rules alike, each with its key's path, in one error."""
+    text = """
+    state_dir = "relative"
+    shutdown_grace = "long"
+    [log]
+    level = "loud"
+    [telegram]
+    poll_timout = 5
+    poll_timeout = 90
+    mode = "webhook"
+    allowed_users = [1, "two", true]
+    [model]
+    name = "m"
+    base_url = "api.example.com"
+    [agent]
+    zone = "Mars/Olympus"
+    [executor]
+    require = ["FS", "MAGIC"]
+    [executor.limits]
+    pids = 0.5
+    """
+    paths = [problem.split(":")[0] for problem in problems(text)]
+
+    assert paths == [
+        "agent.zone",
+        "executor.limits.pids",
+        "executor.require",
+        "log.level",
+        "model.base_url",
+        "shutdown_grace",
+        "state_dir",
+        "telegram.allowed_users[1]",
+        "telegram.allowed_users[2]",
+        "telegram.mode",
+        "telegram.poll_timeout",
+        "telegram.poll_timout",
+        "telegram.token",
+    ]
+
+
+def test_the_error_counts_and_lists_for_a_terminal() -> None:
+    """A heading, a line for each problem, and what to do."""
+    with pytest.raises(ConfigError) as caught:
+        config.parse(
+            "[model]\nname = 1\n" + MINIMAL.replace("[model]\n", "")[:-11], source="f.toml"
+        )
+
+    heading, *middle, remedy = caught.value.lines()
+    assert heading == f"f.toml: {len(middle)} problem{'s' if len(middle) > 1 else ''}"
+    assert "famulus config check --config f.toml" in remedy
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("state_dir = 5", "state_dir: expected a string, found 5"),
+        ("shutdown_grace = true", "shutdown_grace: expected a number, found true"),
+        ("shutdown_grace = nan", "shutdown_grace: expected a number, found nan"),
+        ("shutdown_grace = inf", "shutdown_grace: expected a number, found inf"),
+        ("shutdown_grace = 0", "shutdown_grace: expected a number above 0, found 0"),
+        ('telegram = "x"', "telegram: expected a table, found the string 'x'"),
+        ("stat_dir = 1", 'stat_dir: unknown key; did you mean "state_dir"?'),
+        (
+            'log = { level = ["a"] }',
+            "log.level: expected a string, found the array [the string 'a']",
+        ),
+        ('log = { color = "x" }', "log.color: unknown key; known here: level"),
+        ('"a b" = 1', "'a b': unknown key; known here: state_dir, shutdown_grace, log, "),
+        ("agent = { max_steps = 1.0 }", "agent.max_steps: expected a whole number, found 1.0"),
+        ("agent = { max_steps = 0 }", "agent.max_steps: expected a number of at least 1, found 0"),
+        ('agent = { instructions = " " }', "agent.instructions: expected a text that is not empty"),
+        ('agent = { zone = "../x" }', "agent.zone: expected an IANA time zone"),
+        ('agent = { zone = "" }', "agent.zone: expected an IANA time zone"),
+        ('executor = { stack = "best" }', 'executor.stack: expected "auto" or an array of rlimit'),
+        ("executor = { stack = [] }", "executor.stack: expected at least one layer"),
+        ("executor = { stack = 1 }", "executor.stack: expected an array, found 1"),
+        ('executor = { socket = "x" }', "executor.socket: expected an absolute path"),
+        ('executor = { require = "FS" }', "executor.require: expected an array, found the string"),
+        ('executor = { user = "Bad Name" }', "executor.user: expected the name of a system user"),
+    ],
+)
+def test_what_was_expected_and_what_was_found(line: str, expected: str) -> None:
+    """One wrong key, one sentence that tells a person what to write."""
+    found = [p for p in problems(line + "\n" + MINIMAL * ("telegram" not in line)) if expected in p]
+
+    assert found, problems(line)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.telegram.org",
+        "ftp://x",
+        "https://",
+        "https://user:pw@host",
+        "https://host?x=1",
+        "https://host#x",
+        "https://host:99999",
+        "https://ho st",
+        "https://[::1",
+    ],
+)
+def test_addresses_that_are_not_plain_are_refused(url: str) -> None:
+    """A scheme, a host, perhaps a port and a path: anything else is a mistake here."""
+    assert "model.base_url: expected a URL" in only_problem(MINIMAL + f'base_url = "{url}"\n')
+
+
+def test_webhook_mode_is_refused_with_the_reason() -> None:
+    """It is a known word, and the sentence says that it is not to be had yet."""
+    text = MINIMAL.replace("[model]", 'mode = "webhook"\n[model]')
+
+    assert "webhooks are not supported by this version" in only_problem(text)
+
+
+def test_paths_too_long_for_sockets_are_refused() -> None:
+    """At once, and not at the first connection."""
+    long = "/" + "x" * 107
+    text = f'state_dir = "{long}"\n{MINIMAL}[executor]\nsocket = "{long}"\n'
+
+    assert [problem.split(",")[0] for problem in problems(text)] == [
+        "executor.socket: expected a path of at most 107 bytes",
+        "state_dir: expected a path of at most 94 bytes",
+    ]
+
+
+# --- Secrets are references ---
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        f'"{TOKEN}"',
+        f'{{ value = "{TOKEN}" }}',
+        f'{{ env = "A", file = "{TOKEN}" }}',
+        f'["{TOKEN}"]',
+        "{}",
+        '{ env = "" }',
+        '{ file = "token.txt" }',
+        '{ credential = "../token" }',
+        "{ env = 5 }",
+    ],
+)
+def test_a_secret_in_place_of_a_reference_is_not_repeated(token: str) -> None:
+    """The error shows how to write it, and nothing of what was written."""
+    problem = only_problem(MINIMAL.replace('{ env = "T" }', token))
+
+    assert problem.startswith("telegram.token: expected ")
+    assert TOKEN not in problem
+
+
+def test_a_token_in_another_place_is_not_repeated_either() -> None:
+    """People paste the token into the address."""
+    text = MINIMAL.replace("[model]", f'api_base_url = "bot{TOKEN}"\n[model]')
+
+    assert TOKEN not in only_problem(text)
+
+
+@given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner, max_size=3)))
+def test_a_token_is_never_shown_whatever_its_shape(found: Any) -> None:
+    """The secret's hook refuses anything without quoting it."""
+    document = {"telegram": {"token": found}, "model": {"name": "m"}}
+    result = config_read.read(document)
+
+    assert isinstance(result, list)
+    assert len(result) == 1
+    assert result[0].endswith("a secret itself does not belong in this file")
+
+
+def test_missing_secrets_are_told_with_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them at once, like every other problem."""
+    monkeypatch.delenv("T", raising=False)
+    loaded = config.parse(MINIMAL + 'api_key = { file = "/nowhere/key" }\n')
+
+    with pytest.raises(ConfigError) as caught:
+        config.require_secrets(loaded, source="f.toml")
+
+    first, second = caught.value.problems
+    assert first.startswith("telegram.token: the environment variable T is not set")
+    assert second.startswith("model.api_key: the secret file /nowhere/key cannot be opened")
+
+
+def test_the_summary_has_references_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`config check` prints it."""
+    monkeypatch.setenv("T", TOKEN)
+    text = str(config.summary(config.parse(MINIMAL)))
+
+    assert "env T" in text
+    assert TOKEN not in text
+
+
+# --- Warnings ---
+
+
+def test_nobody_allowed_is_a_warning_not_an_error() -> None:
+    """A bot that answers nobody is safe, and surely not meant."""
+    (warning,) = config.warnings(config.parse(MINIMAL + 'api_key = { env = "K" }\n'))
+
+    assert "nobody will be answered" in warning
+
+
+def test_unencrypted_addresses_elsewhere_are_a_warning() -> None:
+    """On this machine http is fine."""
+    text = MINIMAL.replace("[model]", "allowed_users = [1]\n[model]")
+    near = config.parse(text + 'base_url = "http://127.0.0.1:1"\n')
+    far = config.parse(text + 'base_url = "http://10.0.0.1:1"\n')
+
+    assert config.warnings(near) == []
+    assert "model.base_url is http" in config.warnings(far)[0]
+
+
+def test_the_classes_can_be_made_in_code() -> None:
+    """The demo and the tests make a configuration without a file."""
+    made = Config(
+        state_dir=Path("/tmp/x"),
+        log=Log(level="debug"),
+        telegram=Telegram(token=Secret.of(TOKEN), allowed_users=(1,)),
+        model=Model(name="m", api_key=None),
+        agent=Agent(max_steps=3),
+    )
+
+    assert made.telegram.token.reveal() == TOKEN
+    assert TOKEN not in repr(made)
