@@ -8,19 +8,14 @@ journal then says how far the turn had come.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
 
 import trio
-from attrs import Factory, define
+from attrs import define, field
 
 from agent import context
 from agent.loop import CallModel, End, Limits, RunTool, SettleTool, decide
 from agent.ports import Journal, Model, ModelFailed, Opening, Toolbox
 from agent.transcript import Answer, Assistant, Entry, ToolCall, ToolResult
-
-
-class _Concluded(Exception):
-    """The turn has ended; leaves the loop."""
 
 
 @define
@@ -36,71 +31,73 @@ class TurnDriver:
     tools: Toolbox
     limits: Limits
     system: str
+    opening: Opening
     stopping: Callable[[], bool] = lambda: False
     on_text: Callable[[str], None] | None = None
-    _history: tuple[Entry, ...] = ()
-    _turn: list[Entry] = Factory(list)
+    _turn: list[Entry] = field(init=False)
 
-    async def run(self) -> None:
-        """Go on with the turn from its rows. Raises TurnLost if it is taken away meanwhile."""
-        opening = await self.journal.load()
-        self._history, self._turn = opening.history, list(opening.turn)
-        with trio.move_on_after(self._remaining(opening)) as allowance:
-            await self._loop()
-        if allowance.cancelled_caught:
-            minutes = self.limits.seconds / 60
-            await self.journal.failed(
-                f"I stopped: this took more than {minutes:g} minutes.", error="too_long"
-            )
+    def __attrs_post_init__(self) -> None:
+        self._turn = list(self.opening.turn)
 
-    def _remaining(self, opening: Opening) -> float:
-        return max(0.0, self.limits.seconds - opening.ran_seconds)
+    async def run(self) -> bool:
+        """Go on with the turn from its rows.
 
-    async def _loop(self) -> None:
-        try:
-            while not self.stopping():
-                await self._step()
-        except _Concluded:
-            return
+        Returns True when it ended, False when it was given back because we are stopping. Raises
+        TurnLost if it is taken away meanwhile.
+        """
+        with trio.move_on_after(max(0.0, self.limits.seconds - self.opening.ran_seconds)):
+            return await self._loop()
+        minutes = self.limits.seconds / 60
+        await self.journal.failed(
+            f"I stopped: this took more than {minutes:g} minutes.", error="too_long"
+        )
+        return True
+
+    async def _loop(self) -> bool:
+        while not self.stopping():
+            if await self._step():
+                return True
         await self.journal.released()
+        return False
 
-    async def _step(self) -> None:
+    async def _step(self) -> bool:
+        """Do the next thing; True if that ended the turn."""
         match decide(self._turn, self.limits, self.tools.rerunnable):
             case CallModel():
-                await self._call_model()
+                return await self._call_model()
             case RunTool(call):
                 await self._run_tool(call)
             case SettleTool(call, text):
                 await self._settle(call, text, failed=True)
             case End(sentence, error):
                 await self.journal.failed(sentence, error=error)
-                raise _Concluded
+                return True
+        return False
 
-    async def _call_model(self) -> None:
-        messages = context.build_messages(self.system, self._history, self._turn)
+    async def _call_model(self) -> bool:
+        messages = context.build_messages(self.system, self.opening.history, self._turn)
         call = await self.journal.intend_model_call(context.estimate_tokens(messages))
         try:
-            answer = await self.model.complete(
-                messages, self.tools.schemas(), on_text=self.on_text
-            )
+            answer = await self.model.complete(messages, self.tools.schemas(), on_text=self.on_text)
         except ModelFailed as failure:
             await self._give_up(call, failure)
-        await self._take(call, answer)
+            return True
+        return await self._take(call, answer)
 
-    async def _take(self, model_call: int, answer: Answer) -> None:
+    async def _take(self, model_call: int, answer: Answer) -> bool:
         if not answer.calls:
             await self.journal.concluded(model_call, answer)
-            raise _Concluded
+            return True
         calls = await self.journal.answered(model_call, answer)
         self._turn.append(Assistant(answer.text, calls))
+        return False
 
-    async def _give_up(self, model_call: int, failure: ModelFailed) -> NoReturn:
+    async def _give_up(self, model_call: int, failure: ModelFailed) -> None:
         """End the turn; what the model had already said is kept and marked as incomplete."""
         sentence = failure.sentence
         if failure.partial:
             sentence = f"{failure.partial}\n\n[The answer breaks off here. {sentence}]"
         await self.journal.failed(sentence, model_call=model_call, error=failure.error)
-        raise _Concluded
 
     async def _run_tool(self, call: ToolCall) -> None:
         await self.journal.intend_tool_call(call)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import email.utils
 import random
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -51,6 +52,7 @@ class ModelOptions:
     base_url: str
     name: str
     api_key: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None  # shared with the program's other clients; None: its own
     connect_timeout: float = 10.0
     read_timeout: float = 120.0  # between two chunks
     max_attempts: int = 4
@@ -152,7 +154,9 @@ def _build(options: ModelOptions) -> AsyncOpenAI:
         base_url=options.base_url,
         max_retries=0,
         timeout=timeout,
-        http_client=httpx2.AsyncClient(timeout=timeout, trust_env=False),
+        http_client=httpx2.AsyncClient(
+            timeout=timeout, trust_env=False, verify=options.tls or True
+        ),
     )
     client.platform_headers()  # reads the system's release files once; here, not on the loop
     return client

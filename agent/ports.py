@@ -1,6 +1,4 @@
-"""What an agent needs from whoever hosts it. The daemon implements these; this package never
-imports it.
-"""
+"""What an agent needs from its host, which implements these and is never imported here."""
 
 from __future__ import annotations
 
@@ -43,10 +41,8 @@ class Journal(Protocol):
     """The durable record of one turn. Every method is one committed transaction.
 
     `intend_*` precede an act and honour cancellation until they commit; the others record an act
-    that has happened, and are shielded. All but `load` raise TurnLost if the turn was taken away.
+    that has happened, and are shielded. All raise TurnLost if the turn was taken away.
     """
-
-    async def load(self) -> Opening: ...
 
     async def intend_model_call(self, reserved_tokens: int) -> int: ...
 

@@ -63,7 +63,7 @@ class Completion:
 
     text: str = ""
     finish_reason: str = ""
-    usage: Usage = Usage()
+    usage: Usage = Factory(Usage)
     _calls: dict[int, _PartialCall] = Factory(dict)
 
     def feed(self, payload: str) -> str:

@@ -11,7 +11,7 @@ from agent.tools.registry import Kind, Tool, ToolError, tool
 
 
 def now_utc() -> dt.datetime:
-    return dt.datetime.now(dt.timezone.utc)
+    return dt.datetime.now(dt.UTC)
 
 
 def clock_tools(now: Callable[[], dt.datetime] = now_utc) -> list[Tool]:

@@ -132,9 +132,7 @@ def tool(
     def make(function: Callable[..., Awaitable[str]]) -> Tool:
         description = inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].replace("\n", " ")
         parameters = _parameters(function)
-        return Tool(
-            function.__name__, description, parameters, kind, policy, output_cap, function
-        )
+        return Tool(function.__name__, description, parameters, kind, policy, output_cap, function)
 
     return make
 
@@ -148,7 +146,11 @@ def _parameters(function: Callable[..., Awaitable[str]]) -> tuple[Parameter, ...
 def _parameter(name: str, hint: Any) -> Parameter:  # noqa: ANN401  (a type form)
     """Read a parameter off `Annotated[TYPE, "description"]`."""
     kind, description = typing.get_args(hint)
-    forms = typing.get_args(kind) if typing.get_origin(kind) in {typing.Union, types.UnionType} else (kind,)  # noqa: E501
+    forms = (
+        typing.get_args(kind)
+        if typing.get_origin(kind) in {typing.Union, types.UnionType}
+        else (kind,)
+    )
     choices = tuple(
         choice
         for form in forms

@@ -1,0 +1,157 @@
+"""The agent's journal, kept in our database: one turn, one object, every method a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+from attrs import define, field, frozen
+
+from agent.ports import Opening, TurnLost
+from agent.transcript import Answer, ToolCall
+from daemon import log
+from daemon.store import journal as rows
+from daemon.store import outbox, turns
+from daemon.store.db import Database
+from daemon.store.journal import Address, Claim
+from daemon.store.values import Place
+from daemon.telegram.render import split_text
+
+T = TypeVar("T")
+
+_log = log.get("turn")
+
+
+def text_drafts(text: str) -> list[outbox.Draft]:
+    """The messages that show `text` in a chat."""
+    quiet = {"link_preview_options": {"is_disabled": True}}
+    return [outbox.Draft("sendMessage", {"text": part, **quiet}) for part in split_text(text)]
+
+
+@frozen
+class Ending:
+    """How a turn ended, and the words with which it did; `error` is None for an answer."""
+
+    outcome: str
+    answer: Answer
+    ran_seconds: float
+    model_call: int | None = None
+    error: str | None = None
+
+
+@define
+class TurnJournal:
+    """Implements `agent.ports.Journal` for the turn `turn_id` in this boot.
+
+    `on_queued` is told the place where an answer was queued, after the commit.
+    """
+
+    database: Database
+    turn_id: int
+    boot: str
+    model: str
+    on_queued: Callable[[Place], None]
+    address: Address | None = None
+    _claimed: bool = False
+    _seen: int = 0
+    _begun: float = field(factory=trio.current_time)
+
+    async def load(self) -> Opening:
+        pages = await self.database.read(rows.read_pages, self.turn_id)
+        self.address, self._seen = pages.address, pages.last_message
+        return Opening(pages.history, pages.turn, pages.ran_seconds)
+
+    async def intend_model_call(self, reserved_tokens: int) -> int:
+        return await self._step(
+            self.database.write,
+            rows.intend_model_call,
+            self._address(),
+            self.model,
+            reserved_tokens,
+        )
+
+    async def answered(self, model_call: int, answer: Answer) -> tuple[ToolCall, ...]:
+        return await self._step(self.database.finish, _keep_answer, model_call, answer)
+
+    async def concluded(self, model_call: int, answer: Answer) -> None:
+        await self._end(Ending("answered", answer, self._ran(), model_call))
+
+    async def failed(self, sentence: str, *, model_call: int | None = None, error: str) -> None:
+        _log.warning("turn failed", error=error)
+        answer = Answer(f"{sentence} (id {self._address().ref})")
+        await self._end(Ending("failed", answer, self._ran(), model_call, error))
+
+    async def _end(self, ending: Ending) -> None:
+        await self._step(self.database.finish, _end, self._address(), ending)
+        self.on_queued(self._address().place)
+
+    async def intend_tool_call(self, call: ToolCall) -> None:
+        await self._step(self.database.write, rows.intend_tool_call, call.id)
+
+    async def tool_finished(self, call: ToolCall, text: str, *, failed: bool) -> None:
+        await self._step(self.database.finish, rows.finish_tool_call, call.id, text, failed=failed)
+
+    async def released(self) -> None:
+        await self.database.finish(rows.release, self._claim(), self._ran())
+
+    def _address(self) -> Address:
+        assert self.address is not None  # noqa: S101  (a turn is loaded before it is stepped)
+        return self.address
+
+    def _ran(self) -> float:
+        return trio.current_time() - self._begun
+
+    def _claim(self) -> Claim:
+        return Claim(self.turn_id, self.boot, first=not self._claimed, seen=self._seen)
+
+    async def _step(
+        self,
+        how: Callable[..., Awaitable[T]],
+        fn: Callable[..., T],
+        *args: object,
+        **kwargs: object,
+    ) -> T:
+        """Commit one step; `how` decides whether cancellation may still prevent it."""
+        try:
+            result = await how(fn, self._claim(), *args, now=time.time(), **kwargs)
+        except rows.NotOurs as error:
+            raise TurnLost from error
+        self._claimed = True
+        return result
+
+
+# --- Transactions ---
+
+
+def _keep_answer(
+    db: sqlite3.Connection, claim: Claim, model_call: int, answer: Answer, now: float
+) -> tuple[ToolCall, ...]:
+    rows.hold(db, claim, now)
+    rows.settle_model_call(db, model_call, answer, None, now)
+    return rows.add_answer(db, claim.turn_id, answer, now)
+
+
+def _end(
+    db: sqlite3.Connection, claim: Claim, address: Address, ending: Ending, now: float
+) -> None:
+    """End the turn, keep its last words after the results of all its calls, and queue them."""
+    rows.hold(db, claim, now)
+    if ending.model_call is not None:
+        answered = ending.answer if ending.error is None else None
+        rows.settle_model_call(db, ending.model_call, answered, ending.error, now)
+    turns.end(
+        db, claim.turn_id, ending.outcome, now, error=ending.error, ran_seconds=ending.ran_seconds
+    )
+    rows.add_answer(db, claim.turn_id, ending.answer, now)
+    outbox.enqueue(
+        db,
+        address.place,
+        text_drafts(ending.answer.text),
+        now,
+        turn_id=claim.turn_id,
+        about=address.about,
+        asked_at=address.asked_at,
+    )

@@ -1,0 +1,222 @@
+"""From the inbox to turns and commands: each update's row is closed by what it caused.
+
+The router takes new rows in the order in which they came, a batch at a time, and in one
+transaction does what each asks for and closes it. So an update is routed exactly once, whatever
+happens. If a row makes the whole batch fail, which is a fault of this program, rows are taken one
+by one and their attempts counted first, until the culprit is a dead letter that /status shows.
+
+What must follow in memory (start a turn, wake the outbox) is collected as effects and performed
+after the commit; a crash in between loses nothing, because lanes and outbox read the rows anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+import trio
+from attrs import Factory, define
+
+from daemon import log
+from daemon.chat import commands
+from daemon.chat.commands import Effects, Situation, reply
+from daemon.chat.intake import (
+    CALLBACKS,
+    CHANNEL,
+    MAX_TEXT,
+    Access,
+    Command,
+    Ignored,
+    Pressed,
+    Said,
+    TooLong,
+    read,
+)
+from daemon.chat.lanes import Lanes
+from daemon.store import inbox, outbox, people, turns
+from daemon.store.db import Database
+from daemon.store.inbox import InboxRow
+from daemon.store.values import Place
+from daemon.telegram.outbox import SHOW_HELD
+from daemon.telegram.types import MalformedUpdate, parse_update
+
+BATCH = 100  # rows in one transaction; as many as one poll brings
+# How long a gathering stays open for what may follow, from the latest piece. Pieces of a text
+# that a client cut, and items of an album, come within a few hundred milliseconds.
+GATHER_SECONDS = 1.0
+# A comment and the forward it belongs to are sent by one tap; Telegram dates them in seconds.
+COMMENT_SECONDS = 1.0
+
+_log = log.get("router")
+
+
+@define
+class Router:
+    """Routes the updates of one account. `report` tells the state of the process in lines."""
+
+    database: Database
+    account: str
+    access: Access
+    lanes: Lanes
+    wake_outbox: Callable[[Place], None]
+    report: Callable[[], list[str]]
+    username: str | None = None
+    _woken: trio.Event = Factory(trio.Event)
+
+    def wake(self) -> None:
+        """There are new rows."""
+        self._woken.set()
+        self._woken = trio.Event()
+
+    async def run(self) -> NoReturn:
+        """Route for ever. What waits in the inbox from before is taken first."""
+        while True:
+            woken = self._woken
+            while await self._route_some():
+                pass
+            await woken.wait()
+
+    async def _route_some(self) -> bool:
+        """Route a batch; False if there was nothing to route."""
+        try:
+            count, effects = await self.database.write(self._route_batch, BATCH, time.time())
+        except (sqlite3.Error, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            _log.error("routing failed; rows are taken one by one", exc_info=error)
+            count, effects = await self._route_singly()
+        self._perform(effects)
+        return count > 0
+
+    async def _route_singly(self) -> tuple[int, Effects]:
+        """Take the oldest row alone, with its attempt counted before the try."""
+        rows = await self.database.read(inbox.new_rows, CHANNEL, self.account, 1)
+        for row in rows:
+            if await self.database.write(inbox.count_attempt, row.id, time.time()):
+                return await self.database.write(self._route_batch, 1, time.time())
+            _log.error("update given up", row=row.id)
+        return len(rows), Effects()
+
+    def _perform(self, effects: Effects) -> None:
+        for event, values in effects.logged:
+            write = _log.warning if values.get("outcome") == "malformed" else _log.info
+            write(event, **values)
+        for turn in effects.begun:
+            self.lanes.put(turn)
+        for turn_id in effects.reread:
+            self.lanes.restart(turn_id)
+        for turn_id in effects.dropped:
+            self.lanes.dropped(turn_id)
+        for place in dict.fromkeys(effects.queued):
+            self.wake_outbox(place)
+
+    # --- Inside the transaction ---
+
+    def _route_batch(self, db: sqlite3.Connection, limit: int, now: float) -> tuple[int, Effects]:
+        rows = inbox.new_rows(db, CHANNEL, self.account, limit)
+        situation = Situation(db, now, self._report_from_thread, Effects())
+        for row in rows:
+            self._route(situation, row)
+        return len(rows), situation.effects
+
+    def _report_from_thread(self) -> list[str]:
+        return trio.from_thread.run_sync(self.report)
+
+    def _route(self, situation: Situation, row: InboxRow) -> None:
+        try:
+            asked = read(
+                parse_update(json.loads(row.body)), self.account, self.access, self.username
+            )
+        except MalformedUpdate as error:
+            asked = Ignored("malformed", str(error))
+        outcome, turn_id = self._answer(situation, asked)
+        inbox.close(situation.db, row.id, outcome, situation.now, turn_id)
+
+    def _answer(
+        self, situation: Situation, asked: Said | Command | Pressed | TooLong | Ignored
+    ) -> tuple[str, int | None]:
+        """Do what is asked; returns (outcome, the turn it went into)."""
+        match asked:
+            case Said():
+                return "turn", _hear(situation, asked)
+            case Command():
+                commands.run(situation, asked)
+                return "command", None
+            case Pressed():
+                _press(situation, asked, self.account)
+                return "button", None
+            case TooLong(place, length):
+                text = f"That message has {length:,} characters; I read up to {MAX_TEXT:,}."
+                reply(situation, place, f"{text} Please send it in pieces.")
+                return "too long", None
+            case Ignored(outcome, detail):
+                situation.effects.logged.append(
+                    ("update ignored", {"outcome": outcome, "detail": detail})
+                )
+                return outcome, None
+
+
+def _hear(situation: Situation, said: Said) -> int:
+    """Put what was said into the turn that it belongs to; returns the turn."""
+    db, now = situation.db, situation.now
+    session = people.ensure_session(db, said.place, now)
+    return _join(situation, said, session) or _begin(situation, said, session)
+
+
+def _begin(situation: Situation, said: Said, session: str) -> int:
+    speaker = said.speaker
+    turn = turns.create(
+        situation.db,
+        session,
+        text=said.text,
+        asked_at=said.asked_at,
+        now=situation.now,
+        payer_id=people.ensure_user(
+            situation.db, said.place.channel, speaker.external_id, speaker.name, situation.now
+        ),
+        gather_key=said.gather_key if said.more else None,
+        deadline=situation.now + GATHER_SECONDS if said.more else None,
+    )
+    situation.effects.begun.append(turn)
+    return turn.id
+
+
+def _join(situation: Situation, said: Said, session: str) -> int | None:
+    """Add to a turn that was opened for more, or to the comment of this forward; or None."""
+    open_turn = turns.gathering(situation.db, session, said.gather_key)
+    if open_turn is not None:
+        turns.add_user_message(situation.db, open_turn.id, said.text, situation.now)
+        if said.more:
+            turns.extend_gathering(situation.db, open_turn.id, situation.now + GATHER_SECONDS)
+        else:
+            turns.make_ready(situation.db, open_turn.id)
+        situation.effects.begun.append(turns.get(situation.db, open_turn.id))
+        return open_turn.id
+    return _join_comment(situation, said, session) if said.forwarded else None
+
+
+def _join_comment(situation: Situation, said: Said, session: str) -> int | None:
+    comment = turns.unanswered(situation.db, session, said.asked_at - COMMENT_SECONDS)
+    if comment is None:
+        return None
+    turns.add_user_message(situation.db, comment.id, said.text, situation.now)
+    turns.begin_afresh(situation.db, comment.id)
+    situation.effects.reread.append(comment.id)
+    return comment.id
+
+
+def _press(situation: Situation, pressed: Pressed, account: str) -> None:
+    """Do what a button is for, and answer it whatever it was."""
+    shown = 0
+    if pressed.place is not None and pressed.data.startswith(SHOW_HELD):
+        ref = pressed.data.removeprefix(SHOW_HELD)
+        shown = outbox.show_held(situation.db, pressed.place, ref, situation.now)
+        situation.effects.queued.append(pressed.place)
+    text = "Here they are." if shown else "This button is no longer valid."
+    answer = outbox.Draft(
+        "answerCallbackQuery", {"callback_query_id": pressed.query_id, "text": text}
+    )
+    place = Place(CHANNEL, account, CALLBACKS)
+    outbox.enqueue(situation.db, place, [answer], situation.now)
+    situation.effects.queued.append(place)

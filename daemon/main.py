@@ -1,0 +1,288 @@
+"""The daemon: the whole process on one page.
+
+Every long-lived task is started here, in the order in which each needs the ones before it: first
+what answers questions about us, then what sends, then what works, then what routes, and last what
+lets anything in. They all live in one nursery. Stopping goes the other way round: the intake ends
+first, turns stop at their next journal point, sends in flight arrive, and then the nursery is
+cancelled. Whatever does not make it within `shutdown_grace` is found in its rows at the next start.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import trio
+from attrs import define, field
+
+from agent.loop import Limits
+from agent.model import ModelOptions, OpenAIModel
+from daemon import control, host, log, sidecar, statelock, supervise
+from daemon.chat.commands import MENU
+from daemon.chat.intake import Access
+from daemon.chat.lanes import Lanes
+from daemon.chat.router import Router
+from daemon.chat.turn import TurnRunner
+from daemon.config import Config, load
+from daemon.errors import FamulusError, Fatal
+from daemon.report import Report
+from daemon.sidecar import Sidecar
+from daemon.statelock import Held
+from daemon.store import boots, inbox
+from daemon.store.db import Database, open_database
+from daemon.supervise import Health
+from daemon.telegram.api import BotApi, open_api
+from daemon.telegram.greet import greet
+from daemon.telegram.outbox import Outbox
+from daemon.telegram.poll import Poll
+from daemon.version import VERSION
+from executor import launch
+from executor.client import ExecutorClient
+
+DATABASE = "famulus.db"
+PRUNE_SECONDS = 3600.0
+
+_log = log.get("main")
+
+
+def run(config: Config, config_path: Path, *, with_executor: bool) -> int:
+    """Run the daemon until it is asked to stop; returns the process's exit code.
+
+    Raises FamulusError for what ended it otherwise: `Fatal` for what no restart can cure.
+    """
+    return trio.run(_main, config, config_path, with_executor)
+
+
+async def _main(config: Config, config_path: Path, with_executor: bool) -> int:
+    try:
+        with statelock.hold(config.state_dir) as held, host.signals() as signals:
+            async with _assemble(config, config_path, with_executor) as daemon:
+                await daemon.live(held, signals)
+    except* FamulusError as group:
+        # A nursery wraps what ended it; the command line wants the reason itself.
+        raise next(iter(supervise.leaves(group))) from group
+    return 0
+
+
+@asynccontextmanager
+async def _assemble(
+    config: Config, config_path: Path, with_executor: bool
+) -> AsyncIterator[Daemon]:
+    """Open what the daemon lives on, put its parts together, and close everything at the end."""
+    token = config.telegram.token.reveal()
+    account = bot_id(token)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(config.state_dir / DATABASE))
+        base_url, tls = config.telegram.api_base_url, _tls(config)
+        polling = await stack.enter_async_context(open_api(base_url, token, tls=tls))
+        sending = await stack.enter_async_context(open_api(base_url, token, tls=tls))
+        model = OpenAIModel(_model_options(config, tls))
+        stack.push_async_callback(model.aclose)
+        boot = await database.write(boots.begin, VERSION, time.time())
+        yield Daemon(
+            config, config_path, account, database, boot, polling, sending, model, with_executor
+        )
+        await database.finish(boots.end, boot, time.time())
+
+
+@define
+class Daemon:
+    """The parts of the process, wired to each other; `live` is their life."""
+
+    config: Config
+    config_path: Path
+    account: str
+    database: Database
+    boot: str
+    polling: BotApi
+    sending: BotApi
+    model: OpenAIModel
+    with_executor: bool = False
+    health: Health = field(factory=Health)
+    watchdog: host.Watchdog = field(factory=host.Watchdog.from_environment)
+    executor: ExecutorClient = field(init=False)
+    sidecar: Sidecar | None = field(init=False)
+    outbox: Outbox = field(init=False)
+    lanes: Lanes = field(init=False)
+    router: Router = field(init=False)
+    poll: Poll = field(init=False)
+    report: Report = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        config = self.config
+        self.executor = ExecutorClient(config.executor.socket)
+        self.sidecar = Sidecar(self._launch) if self.with_executor else None
+        self.outbox = Outbox(self.database, self.boot, self.sending.call)
+        self.lanes = Lanes(
+            self.database, config.agent.concurrent_turns, self._turns().run, self.outbox.wake
+        )
+        self.router = Router(
+            self.database,
+            self.account,
+            Access(config.telegram.allowed_users, config.telegram.allowed_chats),
+            self.lanes,
+            self.outbox.wake,
+            lambda: self.report.lines(),
+        )
+        self.poll = Poll(
+            self.database,
+            self.polling,
+            self.account,
+            config.telegram.poll_timeout,
+            self.router.wake,
+            self._intake_state,
+        )
+        self.report = Report(
+            self.database, self.health, self.lanes, self.poll, self.executor, config.model.name
+        )
+
+    def _turns(self) -> TurnRunner:
+        config = self.config
+        return TurnRunner(
+            self.database,
+            self.boot,
+            self.model,
+            config.model.name,
+            self.executor,
+            config.agent.instructions,
+            config.agent.zone,
+            Limits(config.agent.max_steps, config.agent.max_turn_seconds),
+            self.outbox.wake,
+            lambda: self.lanes.closing,
+        )
+
+    # --- Life ---
+
+    async def live(self, held: Held, signals: host.Signals) -> None:
+        """Run until a signal asks us to stop. Raises what the supervisor lets through."""
+        async with trio.open_nursery() as nursery:
+            await self._start_services(nursery, held)
+            async with trio.open_nursery() as intake:
+                await self._start_intake(intake)
+                host.notify_ready("polling")
+                _log.info("ready", version=VERSION, account=self.account, boot=self.boot)
+                await self._obey(signals)
+                intake.cancel_scope.cancel()
+            await self._wind_up()
+            nursery.cancel_scope.cancel()
+
+    async def _start_services(self, nursery: trio.Nursery, held: Held) -> None:
+        """Everything that works on what is in the database, in order of need."""
+        verbs = control.Control()
+        verbs.register("status", self.report.verb)
+        await self._start(nursery, "control", control.serve, verbs, held, ready=True)
+        if self.sidecar is not None:
+            run = partial(supervise.supervise, policy=sidecar.POLICY, health=self.health)
+            nursery.start_soon(run, "executor", self.sidecar.run)
+        await self._start(nursery, "outbox", self.outbox.run, ready=True)
+        await self._start(nursery, "lanes", self.lanes.run, ready=True)
+        await self._start(nursery, "upkeep", self._upkeep)
+        await self._start(nursery, "executor watch", self.report.watch_executor)
+
+    async def _start_intake(self, nursery: trio.Nursery) -> None:
+        """What lets updates in: the router, and then the poll."""
+        await self._start(nursery, "router", self.router.run)
+        await self._start(nursery, "poll", self.poll.run, ready=True)
+        nursery.start_soon(greet, self.sending, MENU, self._named)
+
+    async def _start(
+        self,
+        nursery: trio.Nursery,
+        name: str,
+        fn: Callable[..., Awaitable[object]],
+        *args: object,
+        ready: bool = False,
+    ) -> None:
+        await nursery.start(
+            partial(supervise.supervise, health=self.health, reports_ready=ready), name, fn, *args
+        )
+
+    async def _obey(self, signals: host.Signals) -> None:
+        """Reload at SIGHUP; return at the first SIGTERM or SIGINT."""
+        async for event in signals:
+            if event is host.Event.STOP:
+                return
+            host.notify_reloading()
+            self._reload()
+            host.notify_ready("polling")
+
+    async def _wind_up(self) -> None:
+        """Let turns and sends come to a good place, within `shutdown_grace` seconds in all."""
+        host.notify_stopping("finishing what is under way")
+        _log.info("stopping", running=self.lanes.board.running)
+        until = trio.current_time() + self.config.shutdown_grace
+        await self.lanes.close(until - trio.current_time())
+        await self.outbox.close(max(0.0, until - trio.current_time()))
+
+    def _reload(self) -> None:
+        """Read the token anew (the one thing that may change under us), and try the sandbox."""
+        if self.sidecar is not None:
+            self.sidecar.reload()
+        try:
+            token = load(self.config_path).telegram.token.reveal()
+        except FamulusError as error:
+            _log.error("reload failed; going on as before", cause=error.cause, remedy=error.remedy)
+            return
+        if bot_id(token) != self.account:
+            _log.error("the new token is another bot's; restart to become it")
+            return
+        self.sending.token = token
+        self.poll.resume(token)
+        _log.info("reloaded")
+
+    async def _upkeep(self) -> NoReturn:
+        """Forget what no network can ask about any more."""
+        while True:
+            forgotten = await self.database.write(inbox.prune, time.time())
+            _log.debug("pruned", inbox=forgotten)
+            await trio.sleep(PRUNE_SECONDS)
+
+    # --- Between the parts ---
+
+    def _intake_state(self, state: str) -> None:
+        """The intake is alive and in this state: the only thing that feeds the watchdog."""
+        self.health.note("poll", state)
+        self.watchdog.feed(state)
+
+    def _named(self, username: str) -> None:
+        self.router.username = username
+
+    def _launch(self) -> launch.Command:
+        user = self.config.executor.user if os.geteuid() == 0 else None
+        return launch.command(self.config.executor, user=user)
+
+
+def bot_id(token: str) -> str:
+    """The bot's id, which is the first part of its token. Raises Fatal if there is none."""
+    number, colon, secret = token.partition(":")
+    if not (number.isascii() and number.isdigit() and colon and secret):
+        raise Fatal(
+            "the Telegram token does not look like one (123456:ABC-DEF...)",
+            "copy the whole token from @BotFather",
+        )
+    return number
+
+
+def _tls(config: Config) -> ssl.SSLContext | None:
+    """One context for all our clients, if any of them needs one: it costs 20 ms and 1 MB."""
+    urls = (config.telegram.api_base_url, config.model.base_url)
+    return ssl.create_default_context() if any(url.startswith("https:") for url in urls) else None
+
+
+def _model_options(config: Config, tls: ssl.SSLContext | None) -> ModelOptions:
+    model = config.model
+    return ModelOptions(
+        model.base_url,
+        model.name,
+        model.api_key.reveal() if model.api_key is not None else None,
+        tls,
+        model.connect_timeout,
+        model.read_timeout,
+        model.max_attempts,
+    )

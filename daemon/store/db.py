@@ -1,0 +1,146 @@
+"""The one connection that writes, and the few that read.
+
+Everything durable goes through `Database.write`: a plain synchronous function receives the
+connection, runs inside one `BEGIN IMMEDIATE` transaction in a worker thread, and is committed
+with `synchronous=FULL` before the call returns. A capacity of one in front of the thread makes
+the writer single without a lock in the database, and gives writes an order.
+
+Cancellation follows from that. A write that is cancelled while it waits for its turn never runs;
+one that has begun is never abandoned, so its caller always learns that it was committed. An act
+that has already happened in the world must be recorded whatever happens to its task: `finish` is
+`write` behind a shield, with a deadline, for that one case.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import trio
+
+from daemon.store import migrations
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FINISH_DEADLINE = 5.0  # seconds a finishing write may wait for its turn at the writer
+READERS = 2  # one per core of the smallest machine this runs on
+BUSY_TIMEOUT = 5.0  # seconds; only a CLI's read-only connection can make us wait at all
+
+
+class StoreError(Exception):
+    """The database cannot be used as it is; the text names the cause and the remedy."""
+
+
+class Database:
+    """Owns the writer's and the readers' connections; made by `open_database` alone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._writer = _connect(path)
+        self._writing = trio.CapacityLimiter(1)
+        self._readers = [_connect(path, read_only=True) for _ in range(READERS)]
+        self._reading = trio.CapacityLimiter(READERS)
+
+    async def write(
+        self,
+        fn: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run `fn(connection, ...)` as one committed transaction and return what it returned.
+
+        Whatever `fn` raises rolls the transaction back and is raised here. Cancelled before its
+        turn comes, it never runs; after that, the commit is always awaited.
+        """
+        return await trio.to_thread.run_sync(
+            lambda: self._transact(lambda: fn(self._writer, *args, **kwargs)),
+            limiter=self._writing,
+        )
+
+    async def finish(
+        self,
+        fn: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """`write`, shielded from cancellation: for recording an act that has happened.
+
+        Raises StoreError if the writer is not free within `FINISH_DEADLINE`.
+        """
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + FINISH_DEADLINE):
+            return await self.write(fn, *args, **kwargs)
+        raise StoreError(f"the database was busy for {FINISH_DEADLINE:.0f} s: is the disk failing?")
+
+    async def read(
+        self,
+        fn: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run `fn(connection, ...)` on a read-only connection. `fn` keeps no cursor."""
+        return await trio.to_thread.run_sync(
+            lambda: self._borrow(lambda reader: fn(reader, *args, **kwargs)),
+            limiter=self._reading,
+        )
+
+    def _transact(self, body: Callable[[], T]) -> T:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            result = body()
+        except BaseException:
+            self._writer.execute("ROLLBACK")
+            raise
+        self._writer.execute("COMMIT")
+        return result
+
+    def _borrow(self, body: Callable[[sqlite3.Connection], T]) -> T:
+        reader = self._readers.pop()
+        try:
+            return body(reader)
+        finally:
+            self._readers.append(reader)
+
+    def close(self) -> None:
+        for connection in (*self._readers, self._writer):
+            connection.close()
+
+
+@asynccontextmanager
+async def open_database(path: Path) -> AsyncIterator[Database]:
+    """Migrate the file at `path` (made if absent), open it, and close it on the way out.
+
+    Raises StoreError if it is not ours to use: not a database, or written by a newer version.
+    """
+    await trio.to_thread.run_sync(migrate, path)
+    database = Database(path)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def migrate(path: Path) -> None:
+    """Bring the file at `path` to the newest schema; a current one costs two small reads."""
+    try:
+        migrations.bring_up_to_date(path)
+    except (sqlite3.DatabaseError, migrations.NewerSchema) as error:
+        raise StoreError(f"cannot use the database {path}: {error}") from error
+
+
+def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{path}?mode={'ro' if read_only else 'rw'}",
+        uri=True,
+        timeout=BUSY_TIMEOUT,
+        isolation_level=None,  # transactions are begun and ended here, by hand
+        check_same_thread=False,  # threads come and go; the limiter keeps them apart
+    )
+    connection.row_factory = sqlite3.Row
+    if not read_only:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    return connection

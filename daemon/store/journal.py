@@ -1,0 +1,350 @@
+"""The steps of a running turn, as rows: model calls, answers, tool calls, results.
+
+Each function is one step and begins by making sure that the turn is still ours to step
+(`hold`). The first step of a run claims the turn; a turn that was stopped or ended meanwhile makes
+every later step raise `NotOurs`, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from agent.transcript import (
+    Answer,
+    Assistant,
+    CallRequest,
+    CallState,
+    Entry,
+    ToolCall,
+    ToolResult,
+    User,
+)
+from daemon.store.values import Place, clean
+
+# Whole turns of history that are read; `agent.context` keeps of them what fits a model.
+HISTORY_TURNS = 60
+
+
+class NotOurs(Exception):
+    """The turn is not in this boot's hands (any more)."""
+
+
+@frozen
+class Claim:
+    """Which turn is stepped, by which boot, and whether this run has claimed it yet.
+
+    `seen` is the last message that the run has read. Text that came after it (the forward that
+    belongs to a comment) must be read first, so the claim fails.
+    """
+
+    turn_id: int
+    boot: str
+    first: bool
+    seen: int
+
+
+@frozen
+class Address:
+    """Where a turn's answer goes, what it answers, and who pays."""
+
+    place: Place
+    agent_id: str
+    payer_id: str | None
+    ref: str
+    about: str
+    asked_at: float
+
+
+@frozen
+class TurnPages:
+    """A turn as read back: its address, what came before, its own entries, its time so far."""
+
+    address: Address
+    history: tuple[Entry, ...]
+    turn: tuple[Entry, ...]
+    ran_seconds: float
+    last_message: int
+
+
+def hold(db: sqlite3.Connection, claim: Claim, now: float) -> None:
+    """Make sure of the turn for one step. Raises NotOurs."""
+    if claim.first:
+        held = db.execute(
+            "UPDATE turns SET state = 'running', boot = ?1, attempts = attempts + 1,"
+            " started_at = coalesce(started_at, ?2) WHERE id = ?3 AND state = 'ready' AND NOT"
+            " EXISTS (SELECT 1 FROM messages WHERE turn_id = ?3 AND id > ?4)",
+            (claim.boot, now, claim.turn_id, claim.seen),
+        ).rowcount
+    else:
+        held = db.execute(
+            "SELECT count(*) FROM turns WHERE id = ? AND state = 'running' AND boot = ?",
+            (claim.turn_id, claim.boot),
+        ).fetchone()[0]
+    if not held:
+        raise NotOurs(claim.turn_id)
+
+
+def progress(db: sqlite3.Connection, turn_id: int) -> None:
+    """Something was kept, so the runs that ended without are forgiven."""
+    db.execute("UPDATE turns SET attempts = 1 WHERE id = ? AND attempts > 1", (turn_id,))
+
+
+def intend_model_call(
+    db: sqlite3.Connection,
+    claim: Claim,
+    address: Address,
+    model: str,
+    reserved_tokens: int,
+    now: float,
+) -> int:
+    hold(db, claim, now)
+    if address.payer_id is not None:
+        db.execute(
+            "INSERT INTO usage (user_id, day, reserved_tokens) VALUES (?, ?, ?) ON CONFLICT"
+            " DO UPDATE SET reserved_tokens = reserved_tokens + excluded.reserved_tokens",
+            (address.payer_id, _day(now), reserved_tokens),
+        )
+    (call_id,) = db.execute(
+        "INSERT INTO model_calls (turn_id, user_id, agent_id, model, state, boot,"
+        " reserved_tokens, started_at) VALUES (?, ?, ?, ?, 'running', ?, ?, ?) RETURNING id",
+        (
+            claim.turn_id,
+            address.payer_id,
+            address.agent_id,
+            model,
+            claim.boot,
+            reserved_tokens,
+            now,
+        ),
+    ).fetchone()
+    return int(call_id)
+
+
+def settle_model_call(
+    db: sqlite3.Connection, call_id: int, answer: Answer | None, error: str | None, now: float
+) -> None:
+    """Record how a model call ended, and turn what was reserved for it into what it took."""
+    used = answer.usage if answer is not None else None
+    row = db.execute(
+        "UPDATE model_calls SET state = ?, prompt_tokens = ?, cached_tokens = ?,"
+        " completion_tokens = ?, error = ?, ended_at = ? WHERE id = ? AND state = 'running'"
+        " RETURNING user_id, reserved_tokens, started_at",
+        (
+            "done" if used else "failed",
+            used.prompt_tokens if used else None,
+            used.cached_tokens if used else None,
+            used.completion_tokens if used else None,
+            error,
+            now,
+            call_id,
+        ),
+    ).fetchone()
+    if row is None or row["user_id"] is None:
+        return
+    db.execute(
+        "UPDATE usage SET calls = calls + 1, reserved_tokens = reserved_tokens - ?,"
+        " prompt_tokens = prompt_tokens + ?, completion_tokens = completion_tokens + ?"
+        " WHERE user_id = ? AND day = ?",
+        (
+            row["reserved_tokens"],
+            used.prompt_tokens if used else 0,
+            used.completion_tokens if used else 0,
+            row["user_id"],
+            _day(row["started_at"]),
+        ),
+    )
+
+
+def add_answer(
+    db: sqlite3.Connection, turn_id: int, answer: Answer, now: float
+) -> tuple[ToolCall, ...]:
+    """Append an answer and its calls; returns the calls by the names that the rows have."""
+    progress(db, turn_id)
+    (message_id,) = db.execute(
+        "INSERT INTO messages (turn_id, role, content, created_at) VALUES (?, 'assistant', ?, ?)"
+        " RETURNING id",
+        (turn_id, clean(answer.text), now),
+    ).fetchone()
+    return tuple(
+        ToolCall(_add_call(db, turn_id, message_id, position, request, now), request)
+        for position, request in enumerate(answer.calls)
+    )
+
+
+def _add_call(
+    db: sqlite3.Connection,
+    turn_id: int,
+    message_id: int,
+    position: int,
+    request: CallRequest,
+    now: float,
+) -> int:
+    (call_id,) = db.execute(
+        "INSERT INTO tool_calls (message_id, turn_id, position, call_id, name, arguments, state,"
+        " created_at) VALUES (?, ?, ?, ?, ?, ?, 'pending', ?) RETURNING id",
+        (
+            message_id,
+            turn_id,
+            position,
+            clean(request.call_id),
+            clean(request.name),
+            clean(request.arguments),
+            now,
+        ),
+    ).fetchone()
+    return int(call_id)
+
+
+def intend_tool_call(db: sqlite3.Connection, claim: Claim, call_id: int, now: float) -> None:
+    hold(db, claim, now)
+    db.execute(
+        "UPDATE tool_calls SET state = 'running', boot = ?, started_at = ? WHERE id = ?",
+        (claim.boot, now, call_id),
+    )
+
+
+def finish_tool_call(
+    db: sqlite3.Connection, claim: Claim, call_id: int, text: str, now: float, *, failed: bool
+) -> None:
+    hold(db, claim, now)
+    progress(db, claim.turn_id)
+    db.execute(
+        "INSERT INTO messages (turn_id, role, content, tool_call_id, created_at)"
+        " VALUES (?, 'tool', ?, ?, ?)",
+        (claim.turn_id, clean(text), call_id, now),
+    )
+    db.execute(
+        "UPDATE tool_calls SET state = 'done', failed = ?, ended_at = ? WHERE id = ?",
+        (failed, now, call_id),
+    )
+
+
+def release(db: sqlite3.Connection, claim: Claim, ran_seconds: float) -> None:
+    """Give a turn back as ready, uncounted: it was interrupted on purpose."""
+    db.execute(
+        "UPDATE turns SET state = 'ready', boot = NULL, attempts = attempts - 1,"
+        " ran_seconds = ran_seconds + ? WHERE id = ? AND state = 'running' AND boot = ?",
+        (ran_seconds, claim.turn_id, claim.boot),
+    )
+
+
+def recover(db: sqlite3.Connection, now: float) -> None:
+    """Close the model calls that were under way; what they took is not known."""
+    rows = db.execute("SELECT id FROM model_calls WHERE state = 'running'").fetchall()
+    for (call_id,) in rows:
+        settle_model_call(db, call_id, None, "interrupted by a restart", now)
+        db.execute("UPDATE model_calls SET state = 'unknown' WHERE id = ?", (call_id,))
+
+
+def _day(now: float) -> str:
+    return f"{dt.datetime.fromtimestamp(now, dt.UTC):%Y-%m-%d}"
+
+
+# --- Reading a turn back ---
+
+
+def read_pages(db: sqlite3.Connection, turn_id: int) -> TurnPages:
+    """Everything that a run of the turn starts from."""
+    row = db.execute(
+        "SELECT t.ref, t.session_id, t.payer_id, t.asked_at, t.ran_seconds, s.channel, s.account,"
+        " s.chat, s.topic, s.agent_id, s.fresh_after FROM turns AS t"
+        " JOIN sessions AS s ON s.id = t.session_id WHERE t.id = ?",
+        (turn_id,),
+    ).fetchone()
+    first = _first_turn(db, row["session_id"], turn_id, row["fresh_after"])
+    messages = _messages(db, row["session_id"], first, turn_id)
+    calls = _calls(db, row["session_id"], first, turn_id)
+    history = _entries(
+        [each for each in messages if each["turn_id"] != turn_id],
+        calls,
+        _undelivered(db, row["session_id"], first),
+    )
+    own = _entries([each for each in messages if each["turn_id"] == turn_id], calls)
+    place = Place(row["channel"], row["account"], row["chat"], row["topic"])
+    address = Address(
+        place, row["agent_id"], row["payer_id"], row["ref"], _about(own), row["asked_at"]
+    )
+    return TurnPages(address, history, own, row["ran_seconds"], messages[-1]["id"])
+
+
+def _first_turn(db: sqlite3.Connection, session_id: str, turn_id: int, fresh_after: int) -> int:
+    """The oldest turn that the context of `turn_id` reaches back to."""
+    rows = db.execute(
+        "SELECT id FROM turns WHERE session_id = ? AND id > ? AND id <= ? AND cause <> 'child'"
+        " ORDER BY id DESC LIMIT ?",
+        (session_id, fresh_after, turn_id, HISTORY_TURNS),
+    ).fetchall()
+    return int(rows[-1][0]) if rows else turn_id
+
+
+def _messages(db: sqlite3.Connection, session_id: str, first: int, last: int) -> list[sqlite3.Row]:
+    return db.execute(
+        "SELECT m.id, m.turn_id, m.role, m.content, m.tool_call_id, c.call_id, c.failed"
+        " FROM turns AS t JOIN messages AS m ON m.turn_id = t.id"
+        " LEFT JOIN tool_calls AS c ON c.id = m.tool_call_id"
+        " WHERE t.session_id = ? AND t.id >= ? AND t.id <= ? ORDER BY m.turn_id, m.id",
+        (session_id, first, last),
+    ).fetchall()
+
+
+def _calls(
+    db: sqlite3.Connection, session_id: str, first: int, last: int
+) -> dict[int, list[ToolCall]]:
+    """The tool calls of those turns, by the message that asked for them."""
+    rows = db.execute(
+        "SELECT c.message_id, c.id, c.call_id, c.name, c.arguments, c.state FROM turns AS t"
+        " JOIN tool_calls AS c ON c.turn_id = t.id"
+        " WHERE t.session_id = ? AND t.id >= ? AND t.id <= ? ORDER BY c.id",
+        (session_id, first, last),
+    ).fetchall()
+    found: dict[int, list[ToolCall]] = {}
+    for message_id, call, call_id, name, arguments, state in rows:
+        request = CallRequest(call_id, name, arguments)
+        found.setdefault(message_id, []).append(ToolCall(call, request, CallState(state)))
+    return found
+
+
+def _undelivered(db: sqlite3.Connection, session_id: str, first: int) -> dict[int, str]:
+    """Why (a part of) an answer did not reach the chat, by the message that held the answer."""
+    rows = db.execute(
+        "SELECT (SELECT max(id) FROM messages WHERE turn_id = o.turn_id AND role = 'assistant'),"
+        " o.error FROM turns AS t JOIN outbox AS o ON o.turn_id = t.id"
+        " WHERE t.session_id = ? AND t.id >= ? AND o.state IN ('failed', 'unknown')",
+        (session_id, first),
+    ).fetchall()
+    return {row[0]: row[1] for row in rows}
+
+
+def _entries(
+    messages: Sequence[sqlite3.Row],
+    calls: dict[int, list[ToolCall]],
+    undelivered: dict[int, str] | None = None,
+) -> tuple[Entry, ...]:
+    return tuple(_entry(message, calls, undelivered or {}) for message in messages)
+
+
+def _entry(
+    message: sqlite3.Row, calls: dict[int, list[ToolCall]], undelivered: dict[int, str]
+) -> Entry:
+    text = message["content"]
+    match message["role"]:
+        case "user":
+            return User(text)
+        case "assistant":
+            if message["id"] in undelivered:
+                text += f"\n[Not (all) delivered to the chat: {undelivered[message['id']]}]"
+            return Assistant(text, tuple(calls.get(message["id"], ())))
+        case _:
+            return ToolResult(
+                message["tool_call_id"], message["call_id"], text, bool(message["failed"])
+            )
+
+
+def _about(own: Sequence[Entry]) -> str:
+    """The question in a few words, for an answer that comes late."""
+    asked = next((entry.text for entry in own if isinstance(entry, User)), "")
+    return " ".join(asked.split())

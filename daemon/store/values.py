@@ -1,0 +1,31 @@
+"""Small values that every table group shares: places, names of rows, text that can be kept."""
+
+from __future__ import annotations
+
+import secrets
+
+from attrs import frozen
+
+# Crockford's alphabet: no letter that a person reading an id aloud could take for another.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+REF_LENGTH = 8  # 40 random bits; refs are unique columns, and are never a proof of anything
+
+
+@frozen
+class Place:
+    """Where in which chat network: see the conventions of `daemon.store.schema`."""
+
+    channel: str
+    account: str
+    chat: str
+    topic: str = ""
+
+
+def new_ref() -> str:
+    """A random name for a row that a person may see, such as the id beside an error."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(REF_LENGTH))
+
+
+def clean(text: str) -> str:
+    """`text` without lone surrogates, which JSON can carry and neither UTF-8 nor SQLite can."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,181 @@
+"""The raw Bot API over httpx: one call, one answer, and errors that say what is known.
+
+What matters about a failed call is how far it got, because that decides whether it may be made
+again. There are four cases, each an exception:
+
+- `NotSent`: the request never left, so nothing happened and the call may be repeated freely;
+- `Refused`: Telegram answered, and the answer is no (400, 403, ...); `RefusedToken` (401, 404) is
+  the no that concerns every call;
+- `TooMany`: a no that says when to come back (429);
+- `Ambiguous`: the request was written and no usable answer came. It may have taken effect.
+
+An error in the 500s is a `ServerFailed`, a case of `Ambiguous`: the reference does not promise
+that the message was not sent, and "Bad Gateway" pages do come after one that was.
+
+The token is part of every URL; no error of this module carries a URL, and nothing here logs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import trio
+from attrs import define, field
+
+from daemon.telegram.types import Json
+
+CONNECT_TIMEOUT = 10.0  # seconds
+WRITE_TIMEOUT = 20.0
+READ_TIMEOUT = 30.0
+# Telegram closes an idle connection after about a minute. Ours are dropped well before, because a
+# request that meets the closing has an ambiguous end.
+KEEPALIVE = 20.0
+CONNECTIONS = 16  # more sends at once than Telegram's 30 a second can occupy
+MAX_DETAIL = 300  # characters of a description that are kept
+
+
+class ApiError(Exception):
+    """A call that brought no result; the text is fit for the log."""
+
+
+class NotSent(ApiError):
+    """The request never reached Telegram."""
+
+
+class Ambiguous(ApiError):
+    """The request was written and no usable answer came: it may have taken effect."""
+
+
+class ServerFailed(Ambiguous):
+    """Telegram answered with an error of its own (5xx)."""
+
+
+@define(eq=False)
+class Refused(ApiError):
+    """Telegram's definite no."""
+
+    code: int
+    description: str
+    migrate_to: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.description}"
+
+
+class RefusedToken(Refused):
+    """401 (revoked) or 404 (never existed): the token is not a bot's."""
+
+
+@define(eq=False)
+class TooMany(ApiError):
+    """429: come back after `retry_after` seconds."""
+
+    retry_after: float
+
+    def __str__(self) -> str:
+        return f"429 retry after {self.retry_after:g} s"
+
+
+@define
+class BotApi:
+    """Calls methods for one bot through one httpx client of its own; made by `open_api`.
+
+    At most `CONNECTIONS` calls are under way: httpx 0.28 loses a pool's place for ever when a
+    request is cancelled while it queues for one, so nothing is ever allowed to queue there.
+    """
+
+    client: httpx.AsyncClient
+    base_url: str
+    token: str = field(repr=False)
+    _places: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(CONNECTIONS))
+
+    async def call(
+        self, method: str, params: Mapping[str, Any], *, read_timeout: float = READ_TIMEOUT
+    ) -> Any:  # noqa: ANN401  (the method decides)
+        """Make one attempt at `method` and return its `result`; raises ApiError's children."""
+        url = f"{self.base_url}/bot{self.token}/{method}"
+        async with self._places:
+            response = await self._post(url, params, read_timeout)
+        return read_answer(response.status_code, response.content)
+
+    async def _post(
+        self, url: str, params: Mapping[str, Any], read_timeout: float
+    ) -> httpx.Response:
+        timeout = httpx.Timeout(
+            connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, read=read_timeout, pool=CONNECT_TIMEOUT
+        )
+        try:
+            return await self.client.post(
+                url,
+                content=json.dumps(params, ensure_ascii=False).encode(errors="replace"),
+                headers={"content-type": "application/json"},
+                timeout=timeout,
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise NotSent(f"cannot reach the Bot API: {_cause(error)}") from None
+        except httpx.RequestError as error:
+            raise Ambiguous(f"no answer from the Bot API: {_cause(error)}") from None
+
+
+def read_answer(status: int, content: bytes) -> Any:  # noqa: ANN401
+    """The `result` in an answer of the Bot API. Raises ApiError's children; trusts no byte."""
+    answer = _parse(content)
+    if answer is None:
+        # A proxy's page, or a body cut short. Below 500 too: whatever spoke was not Telegram.
+        kind = ServerFailed if status >= httpx.codes.INTERNAL_SERVER_ERROR else Ambiguous
+        raise kind(f"HTTP {status} with a body that is not the Bot API's")
+    if answer.get("ok") is True and "result" in answer:
+        return answer["result"]
+    raise _refusal(status, answer)
+
+
+def _parse(content: bytes) -> Json | None:
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) and isinstance(answer.get("ok"), bool) else None
+
+
+def _refusal(status: int, answer: Json) -> ApiError:
+    code = answer.get("error_code")
+    code = code if isinstance(code, int) else status
+    description = str(answer.get("description", ""))[:MAX_DETAIL]
+    parameters = answer.get("parameters")
+    parameters = parameters if isinstance(parameters, dict) else {}
+    if code == httpx.codes.TOO_MANY_REQUESTS:
+        return TooMany(_seconds(parameters.get("retry_after")))
+    if code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return ServerFailed(f"{code} {description}")
+    if code in {httpx.codes.UNAUTHORIZED, httpx.codes.NOT_FOUND}:
+        return RefusedToken(code, description)
+    migrate_to = parameters.get("migrate_to_chat_id")
+    return Refused(code, description, migrate_to if isinstance(migrate_to, int) else None)
+
+
+def _seconds(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and value > 0 else 1.0
+
+
+def _cause(error: httpx.RequestError) -> str:
+    """The error in words, without the request that httpx attaches (its URL holds the token)."""
+    return str(error)[:MAX_DETAIL] or type(error).__name__
+
+
+@asynccontextmanager
+async def open_api(base_url: str, token: str, *, tls: Any = None) -> AsyncIterator[BotApi]:  # noqa: ANN401
+    """A BotApi on a client of its own, closed on the way out. `tls` is a shared SSLContext."""
+    limits = httpx.Limits(
+        max_connections=CONNECTIONS,
+        max_keepalive_connections=CONNECTIONS,
+        keepalive_expiry=KEEPALIVE,
+    )
+    verify = tls if tls is not None else base_url.startswith("https:")
+    async with httpx.AsyncClient(
+        http2=False, limits=limits, verify=verify, trust_env=False, follow_redirects=False
+    ) as client:
+        yield BotApi(client, base_url.rstrip("/"), token)

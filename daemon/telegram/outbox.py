@@ -1,0 +1,312 @@
+"""The only place that sends to a chat: rows in, messages out, in order within each chat.
+
+A destination with something to send has one task that claims its parts one after another; the
+claim is committed before the request, and its outcome before the next claim. Destinations are side
+by side. What to do after a failed request is decided by `after_failure`, a pure function of the
+failure's phase (see `daemon.telegram.api`):
+
+- never sent: wait and try again, for as long as it takes;
+- refused: this message has failed, the next one may not; a group that has moved is followed;
+- too many: the whole chat waits as long as it is told to;
+- ambiguous: it may have arrived. It is sent once more under a label; a second doubt ends it.
+
+A request in flight is never cancelled: it is shielded until its own timeouts end it.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeAlias
+
+import attrs
+import trio
+from attrs import Factory, define, frozen
+
+from daemon import log
+from daemon.store import outbox as rows
+from daemon.store import people
+from daemon.store.db import Database
+from daemon.store.outbox import Destination, Draft, Part
+from daemon.store.values import Place
+from daemon.telegram.api import (
+    ApiError,
+    NotSent,
+    Refused,
+    RefusedToken,
+    TooMany,
+)
+from daemon.telegram.render import label
+
+FIRST_BACKOFF = 0.5  # seconds
+LONGEST_BACKOFF = 60.0
+# A refused token is the owner's to mend; until then nothing is lost, only late.
+TOKEN_BACKOFF = 60.0
+# A request that got no answer was written; give a server that is restarting a moment.
+DOUBT_BACKOFF = 1.0
+SWEEP_SECONDS = 600.0  # between searches for parts too old to send unasked
+
+# What the button under a line about old messages sends back, before the name of what is held.
+SHOW_HELD = "show:"
+
+# Methods whose parameters do not name a chat.
+UNADDRESSED = frozenset({"answerCallbackQuery"})
+
+_log = log.get("outbox")
+
+
+# --- What to do after a failure ---
+
+
+@frozen
+class Again:
+    """Not sent: queue it again and leave the chat alone for `delay` seconds."""
+
+    delay: float
+
+
+@frozen
+class Doubt:
+    """It may have arrived."""
+
+    delay: float
+
+
+@frozen
+class GiveUp:
+    """Telegram does not want this message."""
+
+
+@frozen
+class Move:
+    """The group is a supergroup now, with this id."""
+
+    chat: str
+
+
+Decision: TypeAlias = Again | Doubt | GiveUp | Move
+
+
+def after_failure(error: ApiError, attempts: int) -> Decision:
+    """What becomes of a part whose send number `attempts` (from 1) ended with `error`."""
+    match error:
+        case TooMany(retry_after):
+            return Again(min(retry_after, rows.MAX_WAIT))
+        case RefusedToken():
+            return Again(TOKEN_BACKOFF)
+        case Refused(migrate_to=int(chat)):
+            return Move(str(chat))
+        case Refused():
+            return GiveUp()
+        case NotSent():
+            # Doubling from the first attempt on; the exponent is capped before it overflows.
+            return Again(min(LONGEST_BACKOFF, FIRST_BACKOFF * math.ldexp(1, min(attempts, 10) - 1)))
+        case _:
+            return Doubt(DOUBT_BACKOFF)
+
+
+def is_unmodified(error: ApiError) -> bool:
+    """An edit that changes nothing is refused, and is a success: the text stands there."""
+    return isinstance(error, Refused) and "message is not modified" in error.description
+
+
+# --- The sender ---
+
+
+@define
+class Outbox:
+    """Sends the rows of `daemon.store.outbox` through `call`, a method of the Bot API client."""
+
+    database: Database
+    boot: str
+    call: Callable[[str, dict[str, Any]], Awaitable[Any]]
+    _active: set[Destination] = Factory(set)
+    _again: set[Destination] = Factory(set)
+    _flights: set[trio.CancelScope] = Factory(set)
+    _nursery: trio.Nursery | None = None
+    _closing: trio.Event = Factory(trio.Event)
+    _landed: trio.Event = Factory(trio.Event)
+
+    def wake(self, place: Place) -> None:
+        """Something was queued for `place`. Never blocks; without a running outbox, it waits."""
+        self._start(rows.destination_of(place))
+
+    async def run(self, *, task_status: trio.TaskStatus[Any]) -> NoReturn:
+        """Send for ever; what an earlier run left in flight is in doubt."""
+        await self.database.write(rows.recover)
+        self._active.clear()
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            try:
+                await self._sweep_for_ever()
+            finally:
+                self._nursery = None
+        raise AssertionError  # the sweep has no end
+
+    async def close(self, grace: float) -> None:
+        """Begin no further send, and wait `grace` seconds at most for those in flight.
+
+        One that takes longer is cut off, and will be in doubt at the next start.
+        """
+        self._closing.set()
+        with trio.move_on_after(grace):
+            while self._active:
+                await self._landed.wait()
+        for flight in self._flights:
+            flight.cancel()
+
+    async def _sweep_for_ever(self) -> NoReturn:
+        while True:
+            for place, count, ref in await self.database.write(_fold_old, time.time()):
+                _log.warning("old messages held back", chat=place.chat, count=count, ref=ref)
+            for to in await self.database.read(rows.due):
+                self._start(to)
+            await trio.sleep(SWEEP_SECONDS)
+
+    def _start(self, to: Destination) -> None:
+        if self._nursery is None or self._closing.is_set():
+            return
+        if to in self._active:
+            self._again.add(to)
+            return
+        self._active.add(to)
+        self._nursery.start_soon(self._drain, to)
+
+    async def _drain(self, to: Destination) -> None:
+        """Send what waits for one destination, until nothing does."""
+        try:
+            claimed = await self.database.write(rows.claim_next, to, self.boot, time.time())
+            while claimed is not None:
+                claimed = await self._advance(to, claimed)
+        finally:
+            self._active.discard(to)
+            self._landed.set()
+            self._landed = trio.Event()
+        if to in self._again:
+            # Queued while the last look at the rows was on its way back.
+            self._again.discard(to)
+            self._start(to)
+
+    async def _advance(self, to: Destination, claimed: Part | float) -> Part | float | None:
+        """Send a claimed part, or wait as long as must be; then claim the next."""
+        if isinstance(claimed, Part):
+            return await self._send(to, claimed)
+        with trio.move_on_after(claimed - time.time()):
+            await self._closing.wait()
+            return None
+        return await self.database.write(rows.claim_next, to, self.boot, time.time())
+
+    async def _send(self, to: Destination, part: Part) -> Part | float | None:
+        """Make the request and record its outcome; the claim of the next part rides along."""
+        with trio.CancelScope(shield=True) as flight:
+            self._flights.add(flight)
+            try:
+                record = await self._request(part)
+            finally:
+                self._flights.discard(flight)
+            self._again.discard(to)
+            boot = None if self._closing.is_set() else self.boot
+            claimed = await self.database.finish(_record_and_claim, record, to, boot, time.time())
+            if isinstance(record, Failed) and isinstance(record.decision, Move):
+                self.wake(attrs.evolve(part.place, chat=record.decision.chat))
+            return claimed
+        return None  # `close` cut the flight off: this destination is done
+
+    async def _request(self, part: Part) -> Record:
+        try:
+            result = await self.call(part.method, address(part, time.time()))
+        except ApiError as error:
+            return self._failure(part, error)
+        message_id = result.get("message_id") if isinstance(result, dict) else None
+        return Sent(part.id, None if message_id is None else str(message_id))
+
+    def _failure(self, part: Part, error: ApiError) -> Record:
+        if is_unmodified(error):
+            return Sent(part.id, None)
+        decision = after_failure(error, part.attempts)
+        _log.warning(
+            "send failed",
+            chat=part.place.chat,
+            method=part.method,
+            error=error,
+            then=type(decision).__name__,
+        )
+        return Failed(part, decision, str(error))
+
+
+def address(part: Part, now: float) -> dict[str, Any]:
+    """The parameters of a part's request: what was queued, its address, and its labels."""
+    params = dict(part.params)
+    if part.method not in UNADDRESSED:
+        params["chat_id"] = int(part.place.chat)
+        if part.place.topic:
+            params["message_thread_id"] = int(part.place.topic)
+    if "text" in params and part.method == "sendMessage":
+        line = label(doubts=part.doubts, about=part.about, asked_at=part.asked_at, now=now)
+        params["text"] = line + params["text"]
+    return params
+
+
+# --- Transactions ---
+
+
+@frozen
+class Sent:
+    part_id: int
+    message_id: str | None
+
+
+@frozen
+class Failed:
+    part: Part
+    decision: Decision
+    error: str
+
+
+Record: TypeAlias = Sent | Failed
+
+
+def _record_and_claim(
+    db: sqlite3.Connection, record: Record, to: Destination, boot: str | None, now: float
+) -> Part | float | None:
+    """Record how a send ended and, unless `boot` is None, claim the destination's next part."""
+    match record:
+        case Sent(part_id, message_id):
+            rows.sent(db, part_id, message_id, now)
+        case Failed(part, Again(delay), error):
+            rows.not_sent(db, part, now + delay, error)
+        case Failed(part, Doubt(delay), error):
+            rows.doubtful(db, part, now + delay, error)
+        case Failed(part, GiveUp(), error):
+            rows.failed(db, part.id, error)
+            _tell_of_refusal(db, part, error, now)
+        case Failed(part, Move(chat), _):
+            _follow(db, part.place, chat, now)
+    return None if boot is None else rows.claim_next(db, to, boot, now)
+
+
+def _tell_of_refusal(db: sqlite3.Connection, part: Part, error: str, now: float) -> None:
+    """Tell the chat that a part of an answer is missing, unless the chat is what was refused."""
+    if part.turn_id is not None and not error.startswith("403"):
+        text = f"A part of my answer was refused by Telegram and is missing here: {error}"
+        rows.enqueue(db, part.place, [Draft("sendMessage", {"text": text})], now)
+
+
+def _follow(db: sqlite3.Connection, old: Place, chat: str, now: float) -> None:
+    people.move_chat(db, old, chat)
+    rows.move_chat(db, rows.destination_of(old), chat, now)
+
+
+def _fold_old(db: sqlite3.Connection, now: float) -> list[tuple[Place, int, str]]:
+    """Put one line with a button in the place of parts that waited for more than two days."""
+    held = rows.hold_old(db, now)
+    for place, count, ref in held:
+        text = f"Held back, because I could not send for over two days: {count} message(s)."
+        button = {"text": "Show", "callback_data": f"{SHOW_HELD}{ref}"}
+        keyboard = {"inline_keyboard": [[button]]}
+        params = {"text": text, "reply_markup": keyboard}
+        rows.enqueue(db, place, [Draft("sendMessage", params)], now)
+    return held
