@@ -42,7 +42,6 @@ from daemon.telegram.greet import greet
 from daemon.telegram.outbox import Outbox
 from daemon.telegram.poll import Poll
 from daemon.version import VERSION
-from executor import launch
 from executor.client import ExecutorClient
 
 DATABASE = "famulus.db"
@@ -125,10 +124,12 @@ class Daemon:
         self.router = Router(
             self.database,
             self.account,
-            Access(config.telegram.allowed_users, config.telegram.allowed_chats),
+            Access(
+                frozenset(config.telegram.allowed_users), frozenset(config.telegram.allowed_chats)
+            ),
             self.lanes,
             self.outbox.wake,
-            lambda: self.report.lines(),
+            self._report_lines,
         )
         self.poll = Poll(
             self.database,
@@ -250,10 +251,15 @@ class Daemon:
         self.health.note("poll", state)
         self.watchdog.feed(state)
 
+    def _report_lines(self) -> list[str]:
+        return self.report.lines()
+
     def _named(self, username: str) -> None:
         self.router.username = username
 
-    def _launch(self) -> launch.Command:
+    def _launch(self) -> sidecar.Command:
+        from executor import launch  # noqa: PLC0415  (only this way of running needs it)
+
         user = self.config.executor.user if os.geteuid() == 0 else None
         return launch.command(self.config.executor, user=user)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import frozen
 
 from daemon.store.values import Place
 from daemon.telegram.types import ATTACHMENTS, CallbackQuery, Chat, Message, Update, User
@@ -31,8 +31,8 @@ _COMMAND = re.compile(r"/([a-z0-9_]{1,32})(?:@(\w+))?(?:\s+(.*))?", re.IGNORECAS
 class Access:
     """Who is answered: ids of people (in private chats) and of group chats."""
 
-    users: frozenset[int] = field(converter=frozenset)
-    chats: frozenset[int] = field(converter=frozenset)
+    users: frozenset[int]
+    chats: frozenset[int]
 
     def permits(self, user_id: int | None, chat: Chat) -> bool:
         return user_id in self.users if chat.private else chat.id in self.chats
