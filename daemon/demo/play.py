@@ -1,0 +1,203 @@
+r"""Plays: conversations written down, to be held again and checked.
+
+A play is a text file. Each line begins with what it is:
+
+    # a comment; empty lines are comments too
+    > hello                  the user says this
+    | and this               ... a further line of the same message
+    < offline demo model     a reply to it contains this (letter case counts)
+    <~ ^It is \d+             ... or matches this regular expression, lines as in the text
+    <! error                 no reply to it so far contains this
+    ! restart                kill the daemon (SIGKILL) and start it again
+    ! timeout 20             seconds that each expected reply may take from here on (15 at first)
+    @code                    from here on: only where code tools can run ...
+    @nocode                  ... only where they cannot ...
+    @always                  ... in any case again
+
+"A reply to it" is any message that the chat shows after the last `>` line, as it reads when it is
+looked at: an answer in several messages, or one that is edited, is found wherever it stands.
+Several expectations after one `>` line may be met by one message. `! restart` between `>` and `<`
+checks that an answer survives the daemon.
+
+This module reads a play and decides; `stage` performs it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from attrs import evolve, frozen
+
+from daemon.errors import FamulusError
+
+PLAYS: Final = Path(__file__).with_name("plays")
+DEFAULT_TIMEOUT: Final = 15.0
+SECTIONS: Final = {"@always": None, "@code": True, "@nocode": False}
+
+
+class PlayError(FamulusError):
+    """A play cannot be read; the cause names file and line."""
+
+
+@frozen
+class Say:
+    """The user says something."""
+
+    line: int
+    text: str
+
+
+@frozen
+class Expect:
+    """A reply is expected, or, with `absent`, not wanted."""
+
+    line: int
+    what: str
+    regex: bool = False
+    absent: bool = False
+
+    def met_by(self, replies: Iterable[str]) -> bool:
+        """Whether the replies so far are as expected."""
+        return any(self._fits(reply) for reply in replies) != self.absent
+
+    def _fits(self, reply: str) -> bool:
+        if self.regex:
+            return re.search(self.what, reply, re.MULTILINE) is not None
+        return self.what in reply
+
+    def __str__(self) -> str:
+        kind = "matching" if self.regex else "containing"
+        return f"{'no reply' if self.absent else 'a reply'} {kind} {self.what!r}"
+
+
+@frozen
+class Restart:
+    """The daemon is killed and started again."""
+
+    line: int
+
+
+@frozen
+class Timeout:
+    """From here on an expected reply may take so many seconds."""
+
+    line: int
+    seconds: float
+
+
+Step: TypeAlias = Say | Expect | Restart | Timeout
+
+
+@frozen
+class Scene:
+    """A step with its condition: None always, True only with code tools, False only without."""
+
+    step: Step
+    with_code: bool | None = None
+
+
+@frozen
+class Play:
+    """A whole play."""
+
+    name: str
+    scenes: tuple[Scene, ...]
+
+    def steps(self, *, with_code: bool) -> list[Step]:
+        """Give the steps for a daemon that can, or cannot, run code."""
+        return [s.step for s in self.scenes if s.with_code in (None, with_code)]
+
+
+def find(name: Path) -> Path:
+    """Give the file of a play: a path, or the name of one that is shipped. Raises PlayError."""
+    shipped = PLAYS / f"{name}.play"
+    if name.is_file():
+        return name
+    if len(name.parts) == 1 and shipped.is_file():
+        return shipped
+    known = ", ".join(sorted(path.stem for path in PLAYS.glob("*.play")))
+    raise PlayError(f"there is no play {name}", f"give a file, or one of: {known}")
+
+
+def load(path: Path) -> Play:
+    """Read the play at `path`. Raises PlayError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlayError(f"the play {path} cannot be read: {error}") from error
+    return parse(text, name=str(path))
+
+
+def parse(text: str, *, name: str = "play") -> Play:
+    """Read a play. Raises PlayError at the first line that makes no sense."""
+    scenes: list[Scene] = []
+    with_code: bool | None = None
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if line in SECTIONS:
+            with_code = SECTIONS[line]
+        elif line.startswith("|"):
+            _continue(scenes, raw, f"{name}:{number}")
+        elif line and not line.startswith("#"):
+            scenes.append(Scene(_step(line, number, name), with_code))
+    if not scenes:
+        raise PlayError(f"{name} has no steps", "a play needs at least one `>` line")
+    _check_order(scenes, name)
+    return Play(name, tuple(scenes))
+
+
+def _continue(scenes: list[Scene], raw: str, where: str) -> None:
+    """Add a line to what the user says; white space after the bar but one blank is kept."""
+    last = scenes[-1].step if scenes else None
+    if not isinstance(last, Say):
+        raise PlayError(f"{where}: a `|` line must follow a `>` line")
+    more = raw.lstrip()[1:].removeprefix(" ").rstrip()
+    scenes[-1] = evolve(scenes[-1], step=Say(last.line, f"{last.text}\n{more}"))
+
+
+def _step(line: str, number: int, name: str) -> Step:
+    where = f"{name}:{number}"
+    mark, _, rest = line.partition(" ")
+    rest = rest.strip()
+    if not rest:
+        raise PlayError(f"{where}: nothing follows {mark!r}", "see `famulus demo --help`")
+    match mark:
+        case ">":
+            return Say(number, rest)
+        case "<" | "<!":
+            return Expect(number, rest, absent=mark == "<!")
+        case "<~":
+            return _regex(number, rest, where)
+        case "!":
+            return _order(number, rest, where)
+    raise PlayError(f"{where}: a line cannot begin with {mark!r}", "see `famulus demo --help`")
+
+
+def _regex(number: int, pattern: str, where: str) -> Expect:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise PlayError(f"{where}: not a regular expression: {error}") from None
+    return Expect(number, pattern, regex=True)
+
+
+def _order(number: int, order: str, where: str) -> Restart | Timeout:
+    if order == "restart":
+        return Restart(number)
+    verb, _, seconds = order.partition(" ")
+    if verb == "timeout" and re.fullmatch(r"\d+(\.\d+)?", seconds):
+        return Timeout(number, float(seconds))
+    raise PlayError(f"{where}: unknown order {order!r}", "known: restart, timeout SECONDS")
+
+
+def _check_order(scenes: Sequence[Scene], name: str) -> None:
+    """An expectation needs something that was said before it, in each of the two readings."""
+    for with_code in (True, False):
+        for step in Play(name, tuple(scenes)).steps(with_code=with_code):
+            if isinstance(step, Say):
+                break
+            if isinstance(step, Expect):
+                raise PlayError(f"{name}:{step.line}: a reply is expected before a `>` line")

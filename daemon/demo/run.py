@@ -1,0 +1,199 @@
+"""`famulus demo`: the real daemon, against servers of our own, in this terminal.
+
+Both servers run in this process; the daemon is a child (`python -m daemon run --with-executor`)
+that knows them only by their addresses and talks to them over real HTTP. So the demo shows the
+program that is installed, not a model of it. Everything that it writes is in a private temporary
+directory that goes away at the end (`--keep` keeps it).
+
+The order of the end is the reverse of the start's: the conversation, the daemon (which ends its
+executor), the servers, the directory. Ctrl-C, SIGTERM and the terminal's end take the same way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from daemon import config, supervise
+from daemon.demo import play as plays
+from daemon.demo.botapi import BotApiServer
+from daemon.demo.changes import NeverHappened
+from daemon.demo.place import Place, temporary_place, toml, write_private
+from daemon.demo.play import Play
+from daemon.demo.process import REAL_DAEMON, DaemonDied, DaemonProcess
+from daemon.demo.sandbox import Sandbox, find_sandbox
+from daemon.demo.servers import DemoServers, open_demo_servers
+from daemon.demo.setup import USER_ID, Setup, choose, document
+from daemon.demo.stage import Stage
+from daemon.demo.terminal import BOLD, RED, Terminal
+from daemon.errors import FamulusError
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 130
+
+# From the start of the daemon to its first poll; budgeted at 0.5 s, a busy machine gets more.
+START_TIMEOUT: Final = 30.0
+
+ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run the demo, `options` having `play`, `config` and perhaps `keep`; gives the exit code.
+
+    Raises FamulusError for what the owner can correct: the play, the configuration, a daemon that
+    does not start.
+    """
+    setup = choose(os.environ, options.config)
+    play = None if options.play is None else plays.load(plays.find(options.play))
+    keep = bool(getattr(options, "keep", False))
+    with temporary_place(user=str(setup.executor.get("user", "famulus-exec")), keep=keep) as place:
+        return trio.run(_unwrapped, Demo(setup, place, keep), play, strict_exception_groups=True)
+
+
+async def _unwrapped(demo: Demo, play: Play | None) -> int:
+    """Run the demo; an error for the owner arrives alone, out of the nurseries' groups."""
+    try:
+        return await _whole(demo, play)
+    except BaseExceptionGroup as group:
+        ours, others = group.split(FamulusError)
+        if ours is None or others is not None:
+            raise
+        raise next(supervise.leaves(ours)) from None
+
+
+async def _whole(demo: Demo, play: Play | None) -> int:
+    """Run until the conversation or the play ends, a signal comes, or the daemon dies."""
+    with trio.open_signal_receiver(*ENDINGS) as signals:
+        async with open_demo_servers() as servers, trio.open_nursery() as nursery:
+            nursery.start_soon(demo.end_on, signals, nursery.cancel_scope)
+            async with demo.daemon(servers, nursery):
+                await demo.converse(play)
+            nursery.cancel_scope.cancel()
+    if demo.died is not None:
+        raise demo.died
+    return demo.code
+
+
+@define(eq=False)
+class Demo:
+    """A demo that runs: its place, its servers, its daemon, and how it ended."""
+
+    setup: Setup
+    place: Place
+    keep: bool
+    terminal: Terminal = field(factory=Terminal)
+    command: Sequence[str] = REAL_DAEMON
+    code: int = EXIT_INTERRUPTED
+    died: DaemonDied | None = None
+    process: DaemonProcess = field(init=False)
+    servers: DemoServers = field(init=False)
+    sandbox: Sandbox = field(init=False)
+    _nursery: trio.Nursery = field(init=False)
+
+    async def end_on(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        """Cancel everything at the first signal."""
+        async for _number in signals:
+            self.terminal.say()
+            scope.cancel()
+
+    @asynccontextmanager
+    async def daemon(self, servers: DemoServers, nursery: trio.Nursery) -> AsyncIterator[None]:
+        """Run the daemon during the block; its own death cancels `nursery`.
+
+        Leaving waits for its end, at most its grace and then a kill.
+        """
+        self.servers, self._nursery = servers, nursery
+        self._write_config()
+        self.process = DaemonProcess(self.place, self.command)
+        try:
+            await self._start()
+            yield
+        finally:
+            await self._stop()
+
+    def _write_config(self) -> None:
+        bot, model = self.servers.bot, self.servers.model
+        text = toml(document(self.setup, self.place, bot, model))
+        config.parse(text, source=self.setup.source)
+        write_private(self.place.token, bot.token + "\n")
+        write_private(self.place.config, text)
+        write_private(self.place.log, "")
+        bot.open_chat(USER_ID)
+        bot.world.user(USER_ID)["first_name"] = os.environ.get("USER", "You").title()
+
+    async def _start(self) -> None:
+        """Start the daemon; returns when it polls and it is known whether it can run code."""
+        logged = self.place.log.stat().st_size
+        polls = self.servers.bot.count("getUpdates")
+        self.process.start()
+        self._nursery.start_soon(self._watch)
+        try:
+            await self.servers.bot.wait_for(
+                lambda bot: bot.count("getUpdates") > polls, START_TIMEOUT
+            )
+        except NeverHappened:
+            raise self.process.story(f"the daemon did not poll in {START_TIMEOUT:g} s") from None
+        self.sandbox = await find_sandbox(self.place.socket, self.place.log, logged)
+
+    async def _watch(self) -> None:
+        story = await self.process.watch()
+        if story is not None:
+            self.died = story
+            self._nursery.cancel_scope.cancel()
+
+    async def restart(self) -> None:
+        """Kill the daemon, start it again, and return when it is as it was."""
+        await self.process.kill()
+        await self._start()
+
+    async def _stop(self) -> None:
+        code = await self.process.stop()
+        if code and self.died is None:
+            self._complain(f"the daemon ended with {code}:\n{self.process.last_words()}")
+
+    async def converse(self, play: Play | None) -> None:
+        """Hold the conversation, and set the exit code by how it went."""
+        stage = Stage(self.servers.bot, self.terminal, self.restart)
+        for line in banner(self.setup, self.sandbox, self.place, keep=self.keep):
+            self.terminal.say(line)
+        if play is None:
+            await stage.chat()
+            self.code = EXIT_OK
+            return
+        played = await stage.perform(play, with_code=self.sandbox.works)
+        self.code = EXIT_OK if played else EXIT_FAILED
+        if not played:
+            self.terminal.say(f"the last lines of the log:\n{self.process.last_words()}")
+        self._check_manners(self.servers.bot)
+
+    def _check_manners(self, bot: BotApiServer) -> None:
+        """A daemon that breaks the rules of its servers has not played well."""
+        for violation in bot.violations:
+            self._complain(f"{violation.method} {violation.parameter}: {violation.problem}")
+        for refusal in self.servers.model.refusals:
+            self._complain(f"the model refused a request: {refusal}")
+
+    def _complain(self, text: str) -> None:
+        self.terminal.say(self.terminal.paint(text, f"{BOLD};{RED}"))
+        self.code = EXIT_FAILED
+
+
+def banner(setup: Setup, sandbox: Sandbox, place: Place, *, keep: bool) -> list[str]:
+    """Say in a few lines what this is."""
+    fate = "kept" if keep else "removed at the end"
+    return [
+        "Famulus, the real daemon, in this terminal. A local server stands in for Telegram.",
+        f"  model  {setup.model_in_words}",
+        f"  code   {sandbox}",
+        f"  log    {place.log} ({fate})",
+        '  Say "help" for what it can do; /quit or Ctrl-D ends the demo.',
+        "",
+    ]

@@ -1,0 +1,166 @@
+"""The conversation between terminal and daemon: typed by a person, or played from a file."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from daemon.demo.botapi import BotApiServer
+from daemon.demo.calls import Sent
+from daemon.demo.changes import NeverHappened
+from daemon.demo.play import DEFAULT_TIMEOUT, Expect, Play, Restart, Say, Step, Timeout
+from daemon.demo.setup import USER_ID
+from daemon.demo.terminal import BLUE, BOLD, DIM, GREEN, RED, Terminal
+
+# How long a reply to the last piped line may take, in seconds.
+LAST_REPLY: Final = 60.0
+
+DELETED: Final = "deleteMessage"
+
+
+@define
+class Stage:
+    """One chat on the screen. `restart` kills the daemon and returns when it polls again."""
+
+    bot: BotApiServer
+    terminal: Terminal
+    restart: Callable[[], Awaitable[None]]
+    _shown: int = 0
+    # Where in `bot.sent` the replies to the user's last message begin.
+    _mark: int = 0
+    _timeout: float = DEFAULT_TIMEOUT
+    _met: int = field(default=0, init=False)
+
+    # A person at the keyboard.
+
+    async def chat(self) -> None:
+        """Carry lines to the bot and replies to the screen until the user leaves."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._show_replies)
+            await self._converse()
+            nursery.cancel_scope.cancel()
+
+    async def _converse(self) -> None:
+        self.terminal.prompt()
+        async for line in self.terminal.lines():
+            if line.strip() in {"/quit", "/exit"}:
+                return
+            self._take_line(line.strip())
+            self.terminal.prompt()
+        await self._after_the_last_line()
+
+    def _take_line(self, line: str) -> None:
+        verb, _, number = line.partition(" ")
+        if verb == "/press":
+            self._press(number)
+        elif line:
+            if not self.terminal.interactive:
+                self.terminal.message("you", f"{BOLD};{BLUE}", line)
+            self._say(line)
+
+    async def _after_the_last_line(self) -> None:
+        """Let the reply to piped input come, which ends before anybody could answer."""
+        if self.terminal.interactive or not self.bot.chat(USER_ID):
+            self.terminal.say()
+            return
+        with trio.move_on_after(LAST_REPLY):
+            await self.bot.wait_for(lambda _bot: self._replies(), timeout=math.inf)
+        self._show_new()
+
+    async def _show_replies(self) -> None:
+        while True:
+            await self.bot.wait_for(lambda bot: len(bot.sent) > self._shown, timeout=math.inf)
+            self._show_new()
+
+    def _show_new(self) -> None:
+        new, self._shown = self.bot.sent[self._shown :], len(self.bot.sent)
+        for sent in new:
+            self._show(sent)
+
+    def _show(self, sent: Sent) -> None:
+        if sent.method.startswith(DELETED):
+            self.terminal.say(self.terminal.paint("(a message was deleted)", DIM))
+            return
+        edited = " (edited)" if sent.method.startswith("edit") else ""
+        text = sent.text or f"[{sent.method.removeprefix('send').lower()}]"
+        self.terminal.message(f"famulus{edited}", f"{BOLD};{GREEN}", text)
+        labels = [f"[{i}] {b['text']}" for i, b in enumerate(self._buttons(sent.message_id), 1)]
+        if labels:
+            hint = f"{'  '.join(labels)}   (/press NUMBER)"
+            self.terminal.say(self.terminal.paint(f"         {hint}", DIM))
+
+    def _buttons(self, message_id: int) -> list[dict[str, str]]:
+        found = [m for m in self.bot.chat(USER_ID) if m.message_id == message_id]
+        return [b for m in found for b in m.buttons if "callback_data" in b]
+
+    def _press(self, number: str) -> None:
+        for message in reversed(self.bot.chat(USER_ID)):
+            buttons = self._buttons(message.message_id)
+            if number.isdecimal() and 1 <= int(number) <= len(buttons):
+                self.bot.press(message, buttons[int(number) - 1]["callback_data"])
+                return
+        self.terminal.say(self.terminal.paint(f"there is no button {number}", DIM))
+
+    def _say(self, text: str) -> None:
+        self._mark = len(self.bot.sent)
+        self.bot.user_says(text, user_id=USER_ID)
+
+    def _replies(self) -> list[str]:
+        """Give what the chat now shows of the messages that came since the user's last one."""
+        since = {sent.message_id for sent in self.bot.sent[self._mark :]}
+        return [m.text for m in self.bot.chat(USER_ID) if m.message_id in since]
+
+    # A play.
+
+    async def perform(self, play: Play, *, with_code: bool) -> bool:
+        """Play a play to its end or to the first reply that does not come; gives success."""
+        began = time.monotonic()
+        for step in play.steps(with_code=with_code):
+            if not await self._perform_step(step, play.name):
+                return False
+        self._show_new()
+        took = time.monotonic() - began
+        code = "" if with_code else ", code tools off"
+        verdict = f"play {play.name}: {self._met} replies as expected in {took:.1f} s{code}"
+        self.terminal.say(self.terminal.paint(verdict, f"{BOLD};{GREEN}"))
+        return True
+
+    async def _perform_step(self, step: Step, name: str) -> bool:
+        match step:
+            case Say(_, text):
+                self._show_new()
+                self.terminal.message("you", f"{BOLD};{BLUE}", text)
+                self._say(text)
+            case Timeout(_, seconds):
+                self._timeout = seconds
+            case Restart():
+                self.terminal.say(self.terminal.paint("(the daemon is killed and restarted)", DIM))
+                await self.restart()
+            case Expect():
+                return await self._expect(step, name)
+        return True
+
+    async def _expect(self, step: Expect, name: str) -> bool:
+        timeout = 0.0 if step.absent else self._timeout
+        try:
+            await self.bot.wait_for(lambda _bot: step.met_by(self._replies()), timeout)
+        except NeverHappened:
+            self._show_new()
+            self._fail(step, name)
+            return False
+        self._show_new()
+        self._met += 1
+        return True
+
+    def _fail(self, step: Expect, name: str) -> None:
+        came = self._replies()
+        within = "" if step.absent else f" within {self._timeout:g} s"
+        lines = [f"play {name}, line {step.line}: expected {step}{within}"]
+        lines += [f"what came: {text!r}" for text in came] or ["what came: nothing"]
+        for line in lines:
+            self.terminal.say(self.terminal.paint(line, f"{BOLD};{RED}"))
