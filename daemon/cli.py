@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from daemon.errors import FamulusError, Fatal
+from daemon.errors import FamulusError, Fatal, leaves
 from daemon.version import VERSION
 
 if TYPE_CHECKING:
@@ -47,14 +47,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb: Verb = options.verb
     try:
         return verb(options)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except FamulusError as error:
-        _complain(error)
-        return EXIT_CONFIG if isinstance(error, Fatal) else EXIT_UNAVAILABLE
     except BrokenPipeError:  # `famulus status | head`
         _abandon_stdout()
         return EXIT_OK
+    except (FamulusError, KeyboardInterrupt, BaseExceptionGroup) as error:
+        return _ended_by(error)
+
+
+def _ended_by(error: BaseException) -> int:
+    """The exit code for an error of known kind, told in two lines; others are raised again.
+
+    A nursery wraps what ended it, so the kinds are looked for within groups as well.
+    """
+    parts = list(leaves(error))
+    if any(isinstance(part, KeyboardInterrupt) for part in parts):
+        return EXIT_INTERRUPTED
+    known = [part for part in parts if isinstance(part, FamulusError)]
+    if not known:
+        raise error
+    for part in known:
+        _complain(part)
+    fatal = any(isinstance(part, Fatal) for part in known)
+    return EXIT_CONFIG if fatal else EXIT_UNAVAILABLE
 
 
 def _complain(error: FamulusError) -> None:

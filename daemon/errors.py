@@ -6,6 +6,8 @@ wants the cause alone, and a chat wants neither the path nor the variable that t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class FamulusError(Exception):
     """A refusal that says what is wrong (`cause`) and what the owner can do (`remedy`)."""
@@ -25,3 +27,12 @@ class FamulusError(Exception):
 
 class Fatal(FamulusError):
     """What no restart can cure. The supervisor lets it through, and the process exits with 78."""
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The single exceptions in `error`, groups opened at every depth."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error

@@ -32,7 +32,7 @@ from daemon.chat.turn import TurnRunner
 from daemon.config import Config, load
 from daemon.errors import FamulusError, Fatal
 from daemon.report import Report
-from daemon.sidecar import Sidecar
+from daemon.sidecar import Command, Sidecar
 from daemon.statelock import Held
 from daemon.store import boots, inbox
 from daemon.store.db import Database, open_database
@@ -257,7 +257,7 @@ class Daemon:
     def _named(self, username: str) -> None:
         self.router.username = username
 
-    def _launch(self) -> sidecar.Command:
+    def _launch(self) -> Command:
         from executor import launch  # noqa: PLC0415  (only this way of running needs it)
 
         user = self.config.executor.user if os.geteuid() == 0 else None

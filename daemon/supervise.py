@@ -13,7 +13,7 @@ one exception group together with a failure: then the failure is logged and the 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn
 
 import attrs
@@ -21,9 +21,9 @@ import trio
 from attrs import define, field, frozen
 
 from daemon import log
-from daemon.errors import FamulusError, Fatal
+from daemon.errors import FamulusError, Fatal, leaves
 
-__all__ = ["Escalated", "Fatal", "Health", "Policy", "after_failure", "exit_code", "supervise"]
+__all__ = ["Escalated", "Fatal", "Health", "Policy", "after_failure", "exit_code", "leaves", "supervise"]
 
 EXIT_FAILED: Final = 1
 EXIT_FATAL: Final = 78  # EX_CONFIG; the unit has RestartPreventExitStatus=78
@@ -247,15 +247,6 @@ def _raise_if_final(
 
 
 # --- What an exception means for the process ---
-
-
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The single exceptions in `error`, groups opened at every depth."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    else:
-        yield error
 
 
 def fatal_in(error: BaseException) -> Fatal | None:
