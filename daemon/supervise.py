@@ -23,7 +23,16 @@ from attrs import define, field, frozen
 from daemon import log
 from daemon.errors import FamulusError, Fatal, leaves
 
-__all__ = ["Escalated", "Fatal", "Health", "Policy", "after_failure", "exit_code", "leaves", "supervise"]
+__all__ = [
+    "Escalated",
+    "Fatal",
+    "Health",
+    "Policy",
+    "after_failure",
+    "exit_code",
+    "leaves",
+    "supervise",
+]
 
 EXIT_FAILED: Final = 1
 EXIT_FATAL: Final = 78  # EX_CONFIG; the unit has RestartPreventExitStatus=78
