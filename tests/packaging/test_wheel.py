@@ -150,9 +150,11 @@ def test_example_configuration_is_checked(installed: Installed, tmp_path: Path) 
     """The example in the wheel is good as it stands once the token is there."""
     example = installed.famulus("config", "example", home=tmp_path)
     file = tmp_path / "config.toml"
-    file.write_text(example.stdout.replace('{ env = "FAMULUS_TELEGRAM_TOKEN" }', '{ file = "t" }'))
-    (tmp_path / "t").write_text("1:token")
-    (tmp_path / "t").chmod(0o600)
+    token = tmp_path / "token"
+    token.write_text("1:token")
+    token.chmod(0o600)
+    by_file = f'{{ file = "{token}" }}'
+    file.write_text(example.stdout.replace('{ env = "FAMULUS_TELEGRAM_TOKEN" }', by_file))
     checked = installed.famulus("config", "check", "--config", str(file), home=tmp_path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
