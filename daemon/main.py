@@ -162,6 +162,8 @@ class Daemon:
 
     async def live(self, held: Held, signals: host.Signals) -> None:
         """Run until a signal asks us to stop. Raises what the supervisor lets through."""
+        if problem := self.watchdog.problem(self.config.telegram.poll_timeout):
+            _log.warning("the watchdog is too quick", problem=problem)
         async with trio.open_nursery() as nursery:
             await self._start_services(nursery, held)
             async with trio.open_nursery() as intake:

@@ -14,10 +14,9 @@ from agent.ports import Opening, TurnLost
 from agent.transcript import Answer, ToolCall
 from daemon import log
 from daemon.store import journal as rows
-from daemon.store import outbox, turns
+from daemon.store import money, outbox, turns
 from daemon.store.db import Database
-from daemon.store.journal import Address, Claim
-from daemon.store.values import Place
+from daemon.store.values import Address, Claim, Place
 from daemon.telegram.render import split_text
 
 T = TypeVar("T")
@@ -67,7 +66,7 @@ class TurnJournal:
     async def intend_model_call(self, reserved_tokens: int) -> int:
         return await self._step(
             self.database.write,
-            rows.intend_model_call,
+            _intend_model_call,
             self._address(),
             self.model,
             reserved_tokens,
@@ -126,11 +125,18 @@ class TurnJournal:
 # --- Transactions ---
 
 
+def _intend_model_call(  # noqa: PLR0913  (a row has as many columns as it has)
+    db: sqlite3.Connection, claim: Claim, address: Address, model: str, tokens: int, now: float
+) -> int:
+    rows.hold(db, claim, now)
+    return money.intend(db, claim, address, model, tokens, now)
+
+
 def _keep_answer(
     db: sqlite3.Connection, claim: Claim, model_call: int, answer: Answer, now: float
 ) -> tuple[ToolCall, ...]:
     rows.hold(db, claim, now)
-    rows.settle_model_call(db, model_call, answer, None, now)
+    money.settle(db, model_call, answer, None, now)
     return rows.add_answer(db, claim.turn_id, answer, now)
 
 
@@ -141,7 +147,7 @@ def _end(
     rows.hold(db, claim, now)
     if ending.model_call is not None:
         answered = ending.answer if ending.error is None else None
-        rows.settle_model_call(db, ending.model_call, answered, ending.error, now)
+        money.settle(db, ending.model_call, answered, ending.error, now)
     turns.end(
         db, claim.turn_id, ending.outcome, now, error=ending.error, ran_seconds=ending.ran_seconds
     )

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from agent.transcript import Answer
 from daemon.chat.journal import text_drafts
-from daemon.store import journal, outbox, turns
+from daemon.store import journal, money, outbox, turns
 from daemon.store.turns import TurnRow
 from daemon.store.values import Place
 
@@ -28,7 +28,7 @@ def take_over(db: sqlite3.Connection, now: float) -> Inheritance:
     Called while no turn runs.
     """
     turns.recover(db)
-    journal.recover(db, now)
+    money.abandon(db, "interrupted by a restart", now)
     dead = turns.give_up_hopeless(db, now)
     told = [_tell(db, turn, now) for turn in dead]
     return Inheritance(turns.open_turns(db), dead, told)

@@ -2,8 +2,9 @@
 
 The router takes new rows in the order in which they came, a batch at a time, and in one
 transaction does what each asks for and closes it. So an update is routed exactly once, whatever
-happens. If a row makes the whole batch fail, which is a fault of this program, rows are taken one
-by one and their attempts counted first, until the culprit is a dead letter that /status shows.
+happens. If a row makes the whole batch fail, which is a fault of this program, the supervisor runs
+the router again, and it takes the rows one by one and counts each attempt before it is made: after
+three the culprit is a dead letter that /status shows, and the rest goes on.
 
 What must follow in memory (start a turn, wake the outbox) is collected as effects and performed
 after the commit; a crash in between loses nothing, because lanes and outbox read the rows anew.
@@ -64,6 +65,7 @@ class Router:
     wake_outbox: Callable[[Place], None]
     report: Callable[[], list[str]]
     username: str | None = None
+    _suspicious: bool = False  # the last transaction did not end well: one of its rows is bad
     _woken: trio.Event = Factory(trio.Event)
 
     def wake(self) -> None:
@@ -80,23 +82,26 @@ class Router:
             await woken.wait()
 
     async def _route_some(self) -> bool:
-        """Route a batch; False if there was nothing to route."""
-        try:
-            count, effects = await self.database.write(self._route_batch, BATCH, time.time())
-        except (sqlite3.Error, ArithmeticError, LookupError, TypeError, ValueError) as error:
-            _log.error("routing failed; rows are taken one by one", exc_info=error)
-            count, effects = await self._route_singly()
+        """Route what can be routed in one transaction; False if there was nothing to route."""
+        if self._suspicious:
+            return await self._route_one()
+        self._suspicious = True
+        count, effects = await self.database.write(self._route_batch, BATCH, time.time())
+        self._suspicious = False
         self._perform(effects)
         return count > 0
 
-    async def _route_singly(self) -> tuple[int, Effects]:
-        """Take the oldest row alone, with its attempt counted before the try."""
+    async def _route_one(self) -> bool:
+        """Route the oldest row alone, with its attempt counted before the try."""
         rows = await self.database.read(inbox.new_rows, CHANNEL, self.account, 1)
+        self._suspicious = bool(rows)
         for row in rows:
             if await self.database.write(inbox.count_attempt, row.id, time.time()):
-                return await self.database.write(self._route_batch, 1, time.time())
-            _log.error("update given up", row=row.id)
-        return len(rows), Effects()
+                _, effects = await self.database.write(self._route_batch, 1, time.time())
+                self._perform(effects)
+            else:
+                _log.error("update given up", row=row.id)
+        return bool(rows)
 
     def _perform(self, effects: Effects) -> None:
         for event, values in effects.logged:

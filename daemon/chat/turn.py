@@ -24,9 +24,8 @@ from agent.tools.sums import sums_tools
 from daemon import log
 from daemon.chat.journal import TurnJournal
 from daemon.store.db import Database
-from daemon.store.journal import Address
 from daemon.store.turns import TurnRow
-from daemon.store.values import Place
+from daemon.store.values import Address, Place
 from executor.client import ExecutorClient
 
 _log = log.get("turn")

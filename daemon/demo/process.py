@@ -33,6 +33,7 @@ REAL_DAEMON: Final = (sys.executable, "-m", "daemon", "run", "--with-executor", 
 END_TIMEOUT: Final = 12.0
 KILL_TIMEOUT: Final = 5.0
 LAST_LINES: Final = 12
+LINE_WIDTH: Final = 400
 
 
 class DaemonDied(FamulusError):
@@ -47,8 +48,8 @@ class DaemonProcess:
     # What is run; the path of the configuration is added.
     command: Sequence[str] = REAL_DAEMON
     _popen: subprocess.Popen[bytes] | None = None
-    # Set once we end it, so that its end is not taken for an accident.
-    _meant: bool = field(default=False, init=False)
+    # Those that we ended, so that their end is not taken for an accident.
+    _meant: set[subprocess.Popen[bytes]] = field(factory=set, init=False)
 
     def start(self) -> None:
         """Start it. Its output goes to the end of the log."""
@@ -61,7 +62,6 @@ class DaemonProcess:
                 stderr=log,
                 start_new_session=True,
             )
-        self._meant = False
 
     async def watch(self) -> DaemonDied | None:
         """Wait until the daemon that runs now ends; gives its story unless the end was meant."""
@@ -69,7 +69,7 @@ class DaemonProcess:
         if popen is None:
             return None
         await _ended(popen)
-        return None if self._meant else self.story(f"the daemon ended with {popen.poll()}")
+        return None if popen in self._meant else self.story(f"the daemon ended with {popen.poll()}")
 
     def story(self, what: str) -> DaemonDied:
         """Give an error with the last lines of the log."""
@@ -91,7 +91,7 @@ class DaemonProcess:
         """Send a signal and wait; gives the exit code, None when it still runs."""
         if self._popen is None:
             return 0
-        self._meant = True
+        self._meant.add(self._popen)
         with suppress(ProcessLookupError):
             self._popen.send_signal(number)
         with trio.move_on_after(timeout):
@@ -101,7 +101,7 @@ class DaemonProcess:
     def last_words(self) -> str:
         """Give the last lines of the log."""
         lines = self.place.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(f"    {line}" for line in lines[-LAST_LINES:])
+        return "\n".join(f"    {line[:LINE_WIDTH]}" for line in lines[-LAST_LINES:])
 
 
 def _leash() -> list[str]:

@@ -1,4 +1,4 @@
-"""The steps of a running turn, as rows: model calls, answers, tool calls, results.
+"""The steps of a running turn, as rows: answers, tool calls, results.
 
 Each function is one step and begins by making sure that the turn is still ours to step
 (`hold`). The first step of a run claims the turn; a turn that was stopped or ended meanwhile makes
@@ -7,7 +7,6 @@ every later step raise `NotOurs`, and nothing is written.
 
 from __future__ import annotations
 
-import datetime as dt
 import sqlite3
 from collections.abc import Sequence
 
@@ -23,7 +22,7 @@ from agent.transcript import (
     ToolResult,
     User,
 )
-from daemon.store.values import Place, clean
+from daemon.store.values import Address, Claim, Place, clean
 
 # Whole turns of history that are read; `agent.context` keeps of them what fits a model.
 HISTORY_TURNS = 60
@@ -31,32 +30,6 @@ HISTORY_TURNS = 60
 
 class NotOurs(Exception):
     """The turn is not in this boot's hands (any more)."""
-
-
-@frozen
-class Claim:
-    """Which turn is stepped, by which boot, and whether this run has claimed it yet.
-
-    `seen` is the last message that the run has read. Text that came after it (the forward that
-    belongs to a comment) must be read first, so the claim fails.
-    """
-
-    turn_id: int
-    boot: str
-    first: bool
-    seen: int
-
-
-@frozen
-class Address:
-    """Where a turn's answer goes, what it answers, and who pays."""
-
-    place: Place
-    agent_id: str
-    payer_id: str | None
-    ref: str
-    about: str
-    asked_at: float
 
 
 @frozen
@@ -91,72 +64,6 @@ def hold(db: sqlite3.Connection, claim: Claim, now: float) -> None:
 def progress(db: sqlite3.Connection, turn_id: int) -> None:
     """Something was kept, so the runs that ended without are forgiven."""
     db.execute("UPDATE turns SET attempts = 1 WHERE id = ? AND attempts > 1", (turn_id,))
-
-
-def intend_model_call(
-    db: sqlite3.Connection,
-    claim: Claim,
-    address: Address,
-    model: str,
-    reserved_tokens: int,
-    now: float,
-) -> int:
-    hold(db, claim, now)
-    if address.payer_id is not None:
-        db.execute(
-            "INSERT INTO usage (user_id, day, reserved_tokens) VALUES (?, ?, ?) ON CONFLICT"
-            " DO UPDATE SET reserved_tokens = reserved_tokens + excluded.reserved_tokens",
-            (address.payer_id, _day(now), reserved_tokens),
-        )
-    (call_id,) = db.execute(
-        "INSERT INTO model_calls (turn_id, user_id, agent_id, model, state, boot,"
-        " reserved_tokens, started_at) VALUES (?, ?, ?, ?, 'running', ?, ?, ?) RETURNING id",
-        (
-            claim.turn_id,
-            address.payer_id,
-            address.agent_id,
-            model,
-            claim.boot,
-            reserved_tokens,
-            now,
-        ),
-    ).fetchone()
-    return int(call_id)
-
-
-def settle_model_call(
-    db: sqlite3.Connection, call_id: int, answer: Answer | None, error: str | None, now: float
-) -> None:
-    """Record how a model call ended, and turn what was reserved for it into what it took."""
-    used = answer.usage if answer is not None else None
-    row = db.execute(
-        "UPDATE model_calls SET state = ?, prompt_tokens = ?, cached_tokens = ?,"
-        " completion_tokens = ?, error = ?, ended_at = ? WHERE id = ? AND state = 'running'"
-        " RETURNING user_id, reserved_tokens, started_at",
-        (
-            "done" if used else "failed",
-            used.prompt_tokens if used else None,
-            used.cached_tokens if used else None,
-            used.completion_tokens if used else None,
-            error,
-            now,
-            call_id,
-        ),
-    ).fetchone()
-    if row is None or row["user_id"] is None:
-        return
-    db.execute(
-        "UPDATE usage SET calls = calls + 1, reserved_tokens = reserved_tokens - ?,"
-        " prompt_tokens = prompt_tokens + ?, completion_tokens = completion_tokens + ?"
-        " WHERE user_id = ? AND day = ?",
-        (
-            row["reserved_tokens"],
-            used.prompt_tokens if used else 0,
-            used.completion_tokens if used else 0,
-            row["user_id"],
-            _day(row["started_at"]),
-        ),
-    )
 
 
 def add_answer(
@@ -230,18 +137,6 @@ def release(db: sqlite3.Connection, claim: Claim, ran_seconds: float) -> None:
         " ran_seconds = ran_seconds + ? WHERE id = ? AND state = 'running' AND boot = ?",
         (ran_seconds, claim.turn_id, claim.boot),
     )
-
-
-def recover(db: sqlite3.Connection, now: float) -> None:
-    """Close the model calls that were under way; what they took is not known."""
-    rows = db.execute("SELECT id FROM model_calls WHERE state = 'running'").fetchall()
-    for (call_id,) in rows:
-        settle_model_call(db, call_id, None, "interrupted by a restart", now)
-        db.execute("UPDATE model_calls SET state = 'unknown' WHERE id = ?", (call_id,))
-
-
-def _day(now: float) -> str:
-    return f"{dt.datetime.fromtimestamp(now, dt.UTC):%Y-%m-%d}"
 
 
 # --- Reading a turn back ---

@@ -20,8 +20,9 @@ def counts(db: sqlite3.Connection) -> dict[str, int]:
 
 
 def lines(db: sqlite3.Connection) -> list[str]:
-    """The counts that are not zero, a line each."""
-    return [f"{name}: {count}" for name, count in counts(db).items() if count]
+    """The counts that are not zero, a line each, but for those that are seldom zero."""
+    usual = {"updates to route", "turns open"}
+    return [f"{name}: {count}" for name, count in counts(db).items() if count and name not in usual]
 
 
 def _count(db: sqlite3.Connection, where: str) -> int:

@@ -8,10 +8,10 @@ what an earlier boot left, which is the whole of crash recovery for turns.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 
 from attrs import frozen
 
+from daemon.store import money
 from daemon.store.values import clean, new_ref
 
 # Runs at a turn that end without a step kept, before it is given up: a turn that takes the
@@ -19,7 +19,9 @@ from daemon.store.values import clean, new_ref
 MAX_ATTEMPTS = 5
 MAX_AGE = 48 * 3600.0  # seconds; nobody waits for an answer longer than that
 
+# Results of calls that a turn's end overtook.
 NOT_RUN = "not run: the turn was ended first"
+CUT_OFF = "cut off by the end of the turn; it may or may not have taken effect"
 
 
 @frozen
@@ -177,12 +179,8 @@ def end(
     ran_seconds: float = 0.0,
 ) -> None:
     """End a turn in any state. A call that has no result gets one, so that none ever lacks it."""
-    settle_open_calls(db, [turn_id], now)
-    db.execute(
-        "UPDATE model_calls SET state = 'unknown', ended_at = ? WHERE turn_id = ?"
-        " AND state = 'running'",
-        (now, turn_id),
-    )
+    _settle_open_calls(db, turn_id, now)
+    money.abandon(db, "the turn was ended first", now, turn_id=turn_id)
     db.execute(
         "UPDATE turns SET state = 'ended', outcome = ?, error = ?, ended_at = ?, waiting_for ="
         " NULL, deadline = NULL, ran_seconds = ran_seconds + ? WHERE id = ?",
@@ -190,19 +188,18 @@ def end(
     )
 
 
-def settle_open_calls(db: sqlite3.Connection, turn_ids: Iterable[int], now: float) -> None:
-    for turn_id in turn_ids:
-        db.execute(
-            "INSERT INTO messages (turn_id, role, content, tool_call_id, created_at)"
-            " SELECT turn_id, 'tool', ?, id, ? FROM tool_calls WHERE turn_id = ?"
-            " AND state <> 'done' ORDER BY id",
-            (NOT_RUN, now, turn_id),
-        )
-        db.execute(
-            "UPDATE tool_calls SET state = 'done', failed = 1, ended_at = ?"
-            " WHERE turn_id = ? AND state <> 'done'",
-            (now, turn_id),
-        )
+def _settle_open_calls(db: sqlite3.Connection, turn_id: int, now: float) -> None:
+    db.execute(
+        "INSERT INTO messages (turn_id, role, content, tool_call_id, created_at)"
+        " SELECT turn_id, 'tool', CASE state WHEN 'running' THEN ? ELSE ? END, id, ?"
+        " FROM tool_calls WHERE turn_id = ? AND state <> 'done' ORDER BY id",
+        (CUT_OFF, NOT_RUN, now, turn_id),
+    )
+    db.execute(
+        "UPDATE tool_calls SET state = 'done', failed = 1, ended_at = ?"
+        " WHERE turn_id = ? AND state <> 'done'",
+        (now, turn_id),
+    )
 
 
 def recover(db: sqlite3.Connection) -> None:

@@ -21,6 +21,32 @@ class Place:
     topic: str = ""
 
 
+@frozen
+class Claim:
+    """Which turn is stepped, by which boot, and whether this run has claimed it yet.
+
+    `seen` is the last message that the run has read. Text that came after it (the forward that
+    belongs to a comment) must be read first, so the claim fails.
+    """
+
+    turn_id: int
+    boot: str
+    first: bool
+    seen: int
+
+
+@frozen
+class Address:
+    """Where a turn's answer goes, what it answers, and who pays."""
+
+    place: Place
+    agent_id: str
+    payer_id: str | None
+    ref: str
+    about: str
+    asked_at: float
+
+
 def new_ref() -> str:
     """A random name for a row that a person may see, such as the id beside an error."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(REF_LENGTH))
