@@ -6,7 +6,10 @@ rest of the configuration, because this package imports nothing from the daemon.
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import asdict, field, frozen
 
 
 @frozen
@@ -38,3 +41,20 @@ class Settings:
     python: str = "/usr/bin/python3"
     jobs_at_once: int = 2
     limits: Limits = field(factory=Limits)
+
+
+def to_json(settings: Settings) -> dict[str, Any]:
+    """Give the settings as the launcher hands them to the executor's process."""
+    return asdict(settings)
+
+
+def from_json(values: Mapping[str, Any]) -> Settings:
+    """Read what `to_json` wrote; raises TypeError for a name that is unknown."""
+    stack = values.get("stack", "auto")
+    known = {
+        **values,
+        "stack": stack if isinstance(stack, str) else tuple(stack),
+        "require": tuple(values.get("require", Settings().require)),
+        "limits": Limits(**values.get("limits", {})),
+    }
+    return Settings(**known)

@@ -1,0 +1,96 @@
+"""How the daemon's command line starts the executor: what to execute, with what in hand.
+
+The executor gets a clean environment and no descriptor but the standard ones and its settings,
+which lie in a memory file so that nothing has to be written to disk. For `famulus executor` the
+command is executed in place; for `run --with-executor` it is a child, and `owned=True` makes it
+end when the parent does, however the parent dies: it is told to watch its standard input, so
+give it a pipe there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from executor.settings import Settings, to_json
+
+EXIT_CONFIG = 78
+
+
+@frozen
+class Launch:
+    """A command ready to run.
+
+    `settings_fd` must be passed on under its own number (`pass_fds=[launch.settings_fd]`; for
+    exec it is inheritable already). The caller owns it and closes it once the child is started.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    settings_fd: int
+
+    def close(self) -> None:
+        os.close(self.settings_fd)
+
+
+@frozen
+class Ready:
+    """The executor accepts jobs; `status` is the JSON form of executor.messages.Status."""
+
+    status: Mapping[str, Any]
+
+
+@frozen
+class Refusal:
+    """The executor will not start; it exits with EXIT_CONFIG."""
+
+    cause: str
+    remedy: str
+
+
+def command(settings: Settings, *, user: str | None = None, owned: bool = False) -> Launch:
+    """Prepare to start an executor. `user` is the account to become, and needs root."""
+    fd = _memory_file(json.dumps(to_json(settings)).encode())
+    argv = [sys.executable, "-s", "-P", "-m", "executor", "--settings-fd", str(fd)]
+    if user is not None:
+        argv += ["--user", user]
+    if owned:
+        argv.append("--until-stdin-closes")
+    return Launch(tuple(argv), environment(), fd)
+
+
+def environment() -> dict[str, str]:
+    """The executor's whole environment: nothing of the daemon's own, secrets least of all."""
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def parse_announcement(line: bytes) -> Ready | Refusal:
+    """Read the one line that the executor writes to its standard output.
+
+    An empty line means that it ended without a word, which is a refusal too.
+    """
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return Refusal("the executor ended before it was ready", "its log says why")
+    if "ready" in values:
+        return Ready(values["ready"])
+    return Refusal(str(values.get("refused")), str(values.get("remedy", "")))
+
+
+def _memory_file(data: bytes) -> int:
+    fd = os.memfd_create("executor-settings", 0)
+    os.write(fd, data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd

@@ -1,0 +1,103 @@
+"""Who the executor is: the account that started it, and the account that it becomes.
+
+Jobs never run as root, and neither does the executor. Started as root it must be told which
+account to become; it does so for good, and checks that there is no way back, before it reads a
+byte from anyone. Started by an ordinary account it stays that account, and says that it shares a
+uid with whoever else that account runs.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+
+from attrs import frozen
+
+from executor.isolation.stack import Refused
+
+
+@frozen
+class Identity:
+    """`started_by` is the uid at start; the rest is the account that jobs will have."""
+
+    started_by: int
+    user: str
+    uid: int
+    gid: int
+
+    @property
+    def shared_uid(self) -> bool:
+        return self.started_by == self.uid
+
+    @property
+    def access(self) -> frozenset[int]:
+        """Who may connect: whoever started us, and root. After a drop our own uid may not.
+
+        That uid is the jobs' as well, and a job is no client.
+        """
+        return frozenset({0, self.started_by})
+
+
+def identify(user: str | None) -> Identity:
+    """Decide whom to become; raises Refused if that would be root, or cannot be done."""
+    uid = os.getuid()
+    if uid == 0 and user is None:
+        raise Refused(
+            "the executor never runs as root", "give --user famulus-exec, or start it unprivileged"
+        )
+    entry = _account(user) if user is not None else _entry_of(uid)
+    if entry.pw_uid == 0:
+        raise Refused(f"{entry.pw_name} is root", "name an account that is not: famulus-exec")
+    if uid not in {0, entry.pw_uid}:
+        raise Refused(
+            f"only root can start the executor as {entry.pw_name}",
+            "start it with sudo, or leave --user out",
+        )
+    return Identity(uid, entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _account(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise Refused(
+            f"there is no account {user}",
+            f"as root: useradd --system --home-dir /var/lib/{user} --create-home "
+            f"--shell /usr/sbin/nologin {user}",
+        ) from None
+
+
+def _entry_of(uid: int) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(uid)
+    except KeyError:
+        raise Refused(f"uid {uid} has no account", "run the executor from one that has") from None
+
+
+def drop(identity: Identity) -> None:
+    """Become the account for good, with no groups; a no-op where we are it already.
+
+    Raises Refused if anything of the former identity is left.
+    """
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setresgid(identity.gid, identity.gid, identity.gid)
+        os.setresuid(identity.uid, identity.uid, identity.uid)
+        os.environ["HOME"] = pwd.getpwuid(identity.uid).pw_dir
+        _check_dropped(identity)
+
+
+def _check_dropped(identity: Identity) -> None:
+    same = os.getresuid() == (identity.uid,) * 3 and os.getresgid() == (identity.gid,) * 3
+    if not same or os.getgroups() or _can_go_back():
+        names = [grp.getgrgid(one).gr_name for one in os.getgroups()]
+        raise Refused(f"root could not be given up (groups left: {names})", "this is a bug")
+
+
+def _can_go_back() -> bool:
+    try:
+        os.setuid(0)
+    except PermissionError:
+        return False
+    return True

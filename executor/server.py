@@ -1,0 +1,173 @@
+"""The executor's server: one connection, one job.
+
+For each connection there are up to three tasks in one nursery. The job runs; its output is
+delivered, as slowly as the client likes; and the connection is watched, because its closing is
+the order to kill. A client that stops reading stops only the delivery: the job is drained and
+ends as it would have, and the workspace and the slot are free again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+
+import trio
+from attrs import frozen
+
+from executor import messages, protocol
+from executor.job import Runner, effective
+from executor.journal import log
+from executor.messages import Job, Result, Status
+from executor.output import HeadTail, Output
+from executor.protocol import Frame, FrameType, ProtocolError
+from executor.wire import FrameStream
+
+# A client of ours sends its one frame at once.
+_OPENING_SECONDS = 10.0
+# How long the end of a job may wait for a client that has stopped reading.
+_DELIVERY_SECONDS = 60.0
+_PIECE = 64 * 1024
+
+_STREAMS = ((FrameType.STDOUT, "stdout"), (FrameType.STDERR, "stderr"))
+
+
+@frozen
+class Server:
+    """Serves `runner`'s jobs to the uids in `access`. `status` is asked for each STATUS."""
+
+    runner: Runner
+    access: frozenset[int]
+    status: Callable[[], Status]
+
+    async def serve(self, listener: socket.socket, *, ready: Callable[[], None]) -> None:
+        """Accept connections until the runner is stopping; then wait for its jobs to end."""
+        accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(
+                    lambda: trio.serve_listeners(
+                        self._connection, [accepting], handler_nursery=connections
+                    )
+                )
+                ready()
+                await self.runner.stopping.wait()
+                nursery.cancel_scope.cancel()
+            # Jobs end at once, and their results are small.
+            connections.cancel_scope.deadline = trio.current_time() + _OPENING_SECONDS
+
+    async def _connection(self, stream: trio.SocketStream) -> None:
+        """Serve one client. A peer that vanishes or talks nonsense is no error of ours."""
+        frames = FrameStream(stream)
+        async with stream:
+            with contextlib.suppress(trio.BrokenResourceError):
+                try:
+                    await self._opening(frames, peer_uid(stream))
+                except ProtocolError as error:
+                    await _refuse(frames, f"the request is not understood: {error}")
+
+    async def _opening(self, frames: FrameStream, uid: int) -> None:
+        if uid not in self.access:
+            await _refuse(frames, f"uid {uid} may not use this executor")
+            return
+        with trio.move_on_after(_OPENING_SECONDS):
+            frame = await frames.receive()
+            if frame is None:
+                return
+            if frame.type is FrameType.STATUS:
+                await frames.send(self._status_report())
+                return
+        if frame is not None and frame.type is FrameType.RUN:
+            await self._job(frames, frame)
+        else:
+            await _refuse(frames, "a connection begins with RUN or STATUS")
+
+    def _status_report(self) -> Frame:
+        return protocol.control(FrameType.STATUS_REPORT, messages.status_to_json(self.status()))
+
+    async def _job(self, frames: FrameStream, frame: Frame) -> None:
+        job = messages.parse_job(protocol.control_values(frame))
+        limits = effective(job.limits, self.runner.settings.limits)
+        async with trio.open_nursery() as nursery:
+            client_gone = nursery.cancel_scope
+            nursery.start_soon(_watch_for_close, frames, client_gone)
+            await self._run(frames, job, Output(limits.output_bytes), client_gone)
+            client_gone.cancel()
+
+    async def _run(
+        self, frames: FrameStream, job: Job, output: Output, client_gone: trio.CancelScope
+    ) -> None:
+        """Run the job beside the delivery of its output, and send the result last of all."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_deliver, output, frames, client_gone)
+            result = await self.runner.run(job, output)
+            output.end()
+            nursery.cancel_scope.deadline = trio.current_time() + _DELIVERY_SECONDS
+        log("job ended", reason=result.reason, wall=f"{result.wall_seconds:.3f}")
+        with trio.move_on_after(_DELIVERY_SECONDS):
+            await frames.send(protocol.control(FrameType.RESULT, messages.result_to_json(result)))
+
+
+async def _watch_for_close(frames: FrameStream, client_gone: trio.CancelScope) -> None:
+    """A client has nothing to say while its job runs: closing and chattering end the job alike."""
+    with contextlib.suppress(ProtocolError):
+        await frames.receive()
+    client_gone.cancel()
+
+
+async def _deliver(output: Output, frames: FrameStream, client_gone: trio.CancelScope) -> None:
+    """Send STARTED, the heads live, and when the job has ended what is missing and the tails."""
+    try:
+        await _deliver_live(output, frames)
+        for kind, name in _STREAMS:
+            await _send_tail(frames, kind, name, _stream(output, kind))
+    except trio.BrokenResourceError:
+        client_gone.cancel()
+
+
+async def _deliver_live(output: Output, frames: FrameStream) -> None:
+    """Between finding nothing to send and waiting for news there must be no checkpoint."""
+    started = False
+    while True:
+        if output.started is not None and not started:
+            started = True
+            values = messages.started_to_json(output.started)
+            await frames.send(protocol.control(FrameType.STARTED, values))
+        pieces = [(kind, _stream(output, kind).take(_PIECE)) for kind, _ in _STREAMS]
+        for kind, piece in pieces:
+            if piece:
+                await frames.send(Frame(kind, piece))
+        if any(piece for _, piece in pieces):
+            continue
+        if output.ended:
+            return
+        await output.news()
+
+
+async def _send_tail(frames: FrameStream, kind: FrameType, name: str, stream: HeadTail) -> None:
+    dropped, tail = stream.end()
+    if dropped:
+        await frames.send(protocol.control(FrameType.GAP, messages.gap_to_json(name, dropped)))
+    for start in range(0, len(tail), _PIECE):
+        await frames.send(Frame(kind, tail[start : start + _PIECE]))
+
+
+def _stream(output: Output, kind: FrameType) -> HeadTail:
+    return output.stdout if kind is FrameType.STDOUT else output.stderr
+
+
+async def _refuse(frames: FrameStream, why: str) -> None:
+    log("request refused", why=why)
+    result = Result(reason="denied", detail=why)
+    with trio.move_on_after(_OPENING_SECONDS):
+        await frames.send(protocol.control(FrameType.RESULT, messages.result_to_json(result)))
+
+
+def peer_uid(stream: trio.SocketStream) -> int:
+    """Who connected, by the kernel's word: the uid at the time of connect(2)."""
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack(
+        "3i", stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    )
+    return int(uid)

@@ -1,0 +1,116 @@
+"""Why a job ended, in one word and, where it helps, one sentence.
+
+A pure decision. What stopped the job (`cause`) is known for certain when it was the executor
+itself; when the job ended by itself, the status of its main process and the kernel's own counts
+say whether a limit had to do with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from attrs import frozen
+
+from executor.isolation.layer import Usage
+from executor.settings import Limits
+
+# What can end a job: itself, one of the executor's watchers, or the loss of the box.
+ENDED = "ended"
+TIMEOUT = "timeout"
+CPU = "cpu"
+OUTPUT = "output"
+STOPPING = "stopping"
+LOST = "lost"
+
+# A stream may be drained and thrown away for ever; a job that does this wastes two processors.
+MOST_OUTPUT = 1024**3
+
+
+@frozen
+class Facts:
+    """What is known at the end. `status` is the main process's wait(2) status, if it ended."""
+
+    cause: str
+    status: int | None
+    usage: Usage
+    limits: Limits
+
+
+@frozen
+class Verdict:
+    reason: str
+    code: int | None = None
+    detail: str = ""
+
+
+def decide(facts: Facts) -> Verdict:
+    """Give the reason, the exit code or signal number, and a sentence if one is needed."""
+    if facts.cause == ENDED:
+        return _ended(facts)
+    return _lost(facts) if facts.cause == LOST else _stopped(facts)
+
+
+def _stopped(facts: Facts) -> Verdict:
+    """One of the executor's own watchers ended it."""
+    limits = facts.limits
+    if facts.cause == TIMEOUT:
+        return Verdict("timeout", detail=f"stopped after {limits.wall_seconds:g} s" + _also(facts))
+    if facts.cause == CPU:
+        return Verdict("cpu", detail=_cpu(limits))
+    if facts.cause == OUTPUT:
+        return Verdict("output", detail=f"stopped after {MOST_OUTPUT >> 20} MiB of output")
+    return Verdict("cancelled", detail="the executor is stopping")
+
+
+def _ended(facts: Facts) -> Verdict:
+    status = facts.status or 0
+    if os.WIFSIGNALED(status):
+        return _signalled(os.WTERMSIG(status), facts)
+    return _exited(os.waitstatus_to_exitcode(status), facts)
+
+
+def _lost(facts: Facts) -> Verdict:
+    """The box's first process is gone without a report: only the job's own can have killed it."""
+    if facts.usage.out_of_memory:
+        return Verdict("memory", detail=_memory(facts.limits))
+    return Verdict("signal", int(signal.SIGKILL), "the job killed the process that watches over it")
+
+
+def _signalled(number: int, facts: Facts) -> Verdict:
+    limits = facts.limits
+    if number == signal.SIGXCPU:
+        return Verdict("cpu", detail=_cpu(limits))
+    if number == signal.SIGXFSZ:
+        return Verdict("disk", detail=f"a file grew over {limits.file_bytes} bytes")
+    if facts.usage.out_of_memory and number == signal.SIGKILL:
+        return Verdict("memory", detail=_memory(limits))
+    return Verdict("signal", number)
+
+
+def _exited(code: int, facts: Facts) -> Verdict:
+    """A limit that was hit is the reason only if the job failed: it may well have coped."""
+    if code != 0 and facts.usage.out_of_memory:
+        return Verdict("memory", code, _memory(facts.limits))
+    if code != 0 and facts.usage.out_of_pids:
+        return Verdict("pids", code, _pids(facts.limits))
+    return Verdict("exit", code)
+
+
+def _also(facts: Facts) -> str:
+    """What else a job that ran out of time had run into."""
+    if facts.usage.out_of_pids:
+        return "; " + _pids(facts.limits)
+    return "; " + _memory(facts.limits) if facts.usage.out_of_memory else ""
+
+
+def _memory(limits: Limits) -> str:
+    return f"the job needed more than its {limits.memory_bytes >> 20} MiB of memory"
+
+
+def _pids(limits: Limits) -> str:
+    return f"the job needed more than its {limits.pids} processes"
+
+
+def _cpu(limits: Limits) -> str:
+    return f"the job used its {limits.cpu_seconds} s of processor time"
