@@ -293,6 +293,4 @@ def _become_executor(settings: Settings, user: str | None) -> NoReturn:
     from executor import launch  # noqa: PLC0415
 
     command = launch.command(settings, user=user)
-    for fd in command.fds:
-        os.set_inheritable(fd, True)
     os.execve(command.argv[0], list(command.argv), dict(command.env))  # noqa: S606 -- argv is a list: no shell

@@ -21,7 +21,8 @@ import subprocess
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import IO, Any, Final, NoReturn, Protocol
+from functools import partial
+from typing import IO, Any, Final, NoReturn, Protocol, Self
 
 import trio
 from attrs import define, field, frozen
@@ -29,6 +30,8 @@ from attrs import define, field, frozen
 from daemon import log
 from daemon.errors import FamulusError
 from daemon.supervise import Policy
+from executor import launch
+from executor.settings import Settings
 
 # Without an executor the daemon still runs, so its failures never end the process.
 POLICY: Final = Policy(max_failures=None)
@@ -45,14 +48,15 @@ _log = log.get("executor")
 
 
 class Command(Protocol):
-    """What `executor.launch.command` returns: how to start the executor."""
+    """What is needed of `executor.launch.Launch`: how to start the executor, once."""
 
     @property
     def argv(self) -> Sequence[str]: ...
     @property
     def env(self) -> Mapping[str, str]: ...
     @property
-    def fds(self) -> Sequence[int]: ...
+    def settings_fd(self) -> int: ...
+    def close(self) -> None: ...
 
 
 class ExecutorDied(FamulusError):
@@ -77,6 +81,12 @@ class Sidecar:
     pid: int | None = field(default=None, init=False)
     _told: Refusal | None = field(default=None, init=False)  # the refusal that is in the log
     _again: trio.Event = field(factory=trio.Event, init=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The executor of `settings`. Started by root, it becomes the configured user."""
+        user = settings.user if os.geteuid() == 0 else None
+        return cls(partial(launch.command, settings, user=user, owned=True))
 
     def reload(self) -> None:
         """Try a refused executor again now. Does nothing to one that runs."""
@@ -121,7 +131,7 @@ class Sidecar:
         if not isinstance(outcome, Ready):
             return outcome
         self.state, self.refusal, self._told = "ready", None, None
-        _log.info("executor ready", pid=self.pid, **outcome.details)
+        _log.info("executor ready", pid=self.pid, layers=outcome.details.get("layers"))
         first.started()
         await child.exited()
         return await child.died()
@@ -226,13 +236,13 @@ async def _child(command: Callable[[], Command]) -> AsyncIterator[_Child]:
 def _spawn(command: Command) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, so that Ctrl-C reaches the daemon alone.
 
-    Blocks for the millisecond or two of a vfork; the module's docstring says why here.
+    Blocks for the millisecond or two of a vfork.
     """
     try:
         return subprocess.Popen(
             list(command.argv),
             env=dict(command.env),
-            pass_fds=tuple(command.fds),
+            pass_fds=(command.settings_fd,),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -241,8 +251,7 @@ def _spawn(command: Command) -> subprocess.Popen[bytes]:
     except OSError as error:
         raise ExecutorDied(f"the executor cannot be started: {error}") from error
     finally:
-        for fd in command.fds:  # ours were only there to be inherited
-            os.close(fd)
+        command.close()
 
 
 @contextmanager
