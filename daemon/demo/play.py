@@ -1,25 +1,13 @@
-r"""Plays: conversations written down, to be held again and checked.
+"""Plays: conversations written down, to be held again and checked.
 
-A play is a text file. Each line begins with what it is:
+The format is in `play_format`. This module reads a play and decides whether a reply is as expected;
+`stage` performs it.
 
-    # a comment; empty lines are comments too
-    > hello                  the user says this
-    | and this               ... a further line of the same message
-    < offline demo model     a reply to it contains this (letter case counts)
-    <~ ^It is \d+             ... or matches this regular expression, lines as in the text
-    <! error                 no reply to it so far contains this
-    ! restart                kill the daemon (SIGKILL) and start it again
-    ! timeout 20             seconds that each expected reply may take from here on (15 at first)
-    @code                    from here on: only where code tools can run ...
-    @nocode                  ... only where they cannot ...
-    @always                  ... in any case again
-
-"A reply to it" is any message that the chat shows after the last `>` line, as it reads when it is
-looked at: an answer in several messages, or one that is edited, is found wherever it stands.
-Several expectations after one `>` line may be met by one message. `! restart` between `>` and `<`
-checks that an answer survives the daemon.
-
-This module reads a play and decides; `stage` performs it.
+    > what is 2 + 2?
+    < = 4
+    ! restart
+    > what did I say?
+    < what is 2 + 2?
 """
 
 from __future__ import annotations
@@ -81,6 +69,13 @@ class Restart:
 
 
 @frozen
+class Seen:
+    """The daemon has received what the user said: it has confirmed the update."""
+
+    line: int
+
+
+@frozen
 class Timeout:
     """From here on an expected reply may take so many seconds."""
 
@@ -88,7 +83,7 @@ class Timeout:
     seconds: float
 
 
-Step: TypeAlias = Say | Expect | Restart | Timeout
+Step: TypeAlias = Say | Expect | Restart | Seen | Timeout
 
 
 @frozen
@@ -128,7 +123,7 @@ def load(path: Path) -> Play:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PlayError(f"the play {path} cannot be read: {error}") from error
-    return parse(text, name=str(path))
+    return parse(text, name=path.name)
 
 
 def parse(text: str, *, name: str = "play") -> Play:
@@ -184,13 +179,13 @@ def _regex(number: int, pattern: str, where: str) -> Expect:
     return Expect(number, pattern, regex=True)
 
 
-def _order(number: int, order: str, where: str) -> Restart | Timeout:
-    if order == "restart":
-        return Restart(number)
+def _order(number: int, order: str, where: str) -> Restart | Seen | Timeout:
+    if order in {"restart", "seen"}:
+        return Restart(number) if order == "restart" else Seen(number)
     verb, _, seconds = order.partition(" ")
     if verb == "timeout" and re.fullmatch(r"\d+(\.\d+)?", seconds):
         return Timeout(number, float(seconds))
-    raise PlayError(f"{where}: unknown order {order!r}", "known: restart, timeout SECONDS")
+    raise PlayError(f"{where}: unknown order {order!r}", "known: seen, restart, timeout SECONDS")
 
 
 def _check_order(scenes: Sequence[Scene], name: str) -> None:

@@ -13,12 +13,12 @@ from attrs import define, field
 from daemon.demo.botapi import BotApiServer
 from daemon.demo.calls import Sent
 from daemon.demo.changes import NeverHappened
-from daemon.demo.play import DEFAULT_TIMEOUT, Expect, Play, Restart, Say, Step, Timeout
+from daemon.demo.play import DEFAULT_TIMEOUT, Expect, Play, Restart, Say, Seen, Step, Timeout
 from daemon.demo.setup import USER_ID
 from daemon.demo.terminal import BLUE, BOLD, DIM, GREEN, RED, Terminal
 
-# How long a reply to the last piped line may take, in seconds.
-LAST_REPLY: Final = 60.0
+# How long a reply to a piped line may take, in seconds.
+REPLY_TIMEOUT: Final = 60.0
 
 DELETED: Final = "deleteMessage"
 
@@ -50,25 +50,24 @@ class Stage:
         async for line in self.terminal.lines():
             if line.strip() in {"/quit", "/exit"}:
                 return
-            self._take_line(line.strip())
+            await self._take_line(line.strip())
             self.terminal.prompt()
-        await self._after_the_last_line()
+        self.terminal.say()
 
-    def _take_line(self, line: str) -> None:
+    async def _take_line(self, line: str) -> None:
         verb, _, number = line.partition(" ")
         if verb == "/press":
             self._press(number)
-        elif line:
-            if not self.terminal.interactive:
-                self.terminal.message("you", f"{BOLD};{BLUE}", line)
+        elif line and self.terminal.interactive:
             self._say(line)
+        elif line:
+            self.terminal.message("you", f"{BOLD};{BLUE}", line)
+            self._say(line)
+            await self._a_reply_comes()
 
-    async def _after_the_last_line(self) -> None:
-        """Let the reply to piped input come, which ends before anybody could answer."""
-        if self.terminal.interactive or not self.bot.chat(USER_ID):
-            self.terminal.say()
-            return
-        with trio.move_on_after(LAST_REPLY):
+    async def _a_reply_comes(self) -> None:
+        """Wait before the next line of piped input, which does not wait by itself."""
+        with trio.move_on_after(REPLY_TIMEOUT):
             await self.bot.wait_for(lambda _bot: self._replies(), timeout=math.inf)
         self._show_new()
 
@@ -141,26 +140,34 @@ class Stage:
             case Restart():
                 self.terminal.say(self.terminal.paint("(the daemon is killed and restarted)", DIM))
                 await self.restart()
+            case Seen():
+                text = "the daemon receives what was said"
+                return await self._within(lambda: not len(self.bot.world.updates), text, step, name)
             case Expect():
                 return await self._expect(step, name)
         return True
 
     async def _expect(self, step: Expect, name: str) -> bool:
-        timeout = 0.0 if step.absent else self._timeout
+        met = await self._within(lambda: step.met_by(self._replies()), str(step), step, name)
+        self._met += met
+        return met
+
+    async def _within(
+        self, look: Callable[[], bool], what: str, step: Expect | Seen, name: str
+    ) -> bool:
+        """Wait for `look`; when it is not true in time, say what was expected and what came."""
+        now = isinstance(step, Expect) and step.absent
         try:
-            await self.bot.wait_for(lambda _bot: step.met_by(self._replies()), timeout)
+            await self.bot.wait_for(lambda _bot: look(), 0.0 if now else self._timeout)
         except NeverHappened:
+            within = "" if now else f" within {self._timeout:g} s"
             self._show_new()
-            self._fail(step, name)
+            self._fail(f"play {name}, line {step.line}: expected: {what}{within}")
             return False
         self._show_new()
-        self._met += 1
         return True
 
-    def _fail(self, step: Expect, name: str) -> None:
-        came = self._replies()
-        within = "" if step.absent else f" within {self._timeout:g} s"
-        lines = [f"play {name}, line {step.line}: expected {step}{within}"]
-        lines += [f"what came: {text!r}" for text in came] or ["what came: nothing"]
-        for line in lines:
+    def _fail(self, what: str) -> None:
+        came = [f"what came: {text!r}" for text in self._replies()] or ["what came: nothing"]
+        for line in (what, *came):
             self.terminal.say(self.terminal.paint(line, f"{BOLD};{RED}"))

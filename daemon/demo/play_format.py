@@ -1,0 +1,28 @@
+"""The format of a play, as `famulus demo --help` prints it. Imported when only help is wanted."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PLAY_FORMAT: Final = r"""
+A play is a text file. Each line begins with what it is:
+
+    # a comment; empty lines are comments too
+    > hello                  the user says this
+    | and this               ... a further line of the same message
+    < offline demo model     a reply to it contains this (letter case counts)
+    <~ ^It is \d+            ... or matches this regular expression; ^ and $ fit at every line
+    <! error                 no reply to it so far contains this
+    ! seen                   wait until the daemon has received what was said last
+    ! restart                kill the daemon (SIGKILL) and start it again
+    ! timeout 20             seconds that each expected reply may take from here on (15 at first)
+    @code                    from here on: only where code tools can run ...
+    @nocode                  ... only where they cannot ...
+    @always                  ... in any case again
+
+"A reply to it" is any message that the chat shows after the last `>` line, as it reads when it is
+looked at: an answer in several messages, or one that is edited, is found wherever it stands.
+Several expectations after one `>` line may be met by one message. `! restart` between `>` and `<`
+checks that an answer survives the daemon. A play named by a word and not by a file is one that is
+shipped: `famulus demo --play main`.
+"""
