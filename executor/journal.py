@@ -6,6 +6,7 @@ say. It never logs code, output or file names.
 
 from __future__ import annotations
 
+import json
 import sys
 
 
@@ -17,9 +18,6 @@ def log(event: str, **values: object) -> None:
 
 
 def _quoted(text: str) -> str:
-    plain = text.isprintable() and not set(text) & set(' "=')
-    return (
-        text
-        if plain and text
-        else '"' + text.encode("unicode_escape").decode().replace('"', "'") + '"'
-    )
+    if text and text.isprintable() and not set(text) & set(' "='):
+        return text
+    return json.dumps(text)

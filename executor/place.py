@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import stat
@@ -50,11 +49,14 @@ def _clear(where: Path) -> None:
         return
     if not stat.S_ISSOCK(where.lstat().st_mode):
         raise Refused(f"{where} is in the way and is no socket", "move it away")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        with contextlib.suppress(ConnectionRefusedError):
-            probe.connect(str(where))
-            raise Refused(f"an executor already listens at {where}", "stop it first")
+    if _somebody_listens(where):
+        raise Refused(f"an executor already listens at {where}", "stop it first")
     where.unlink()
+
+
+def _somebody_listens(where: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(where)) == 0
 
 
 def make_workspaces(path: str, identity: Identity) -> Path:

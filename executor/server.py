@@ -30,6 +30,9 @@ _OPENING_SECONDS = 10.0
 _DELIVERY_SECONDS = 60.0
 _PIECE = 64 * 1024
 
+# struct ucred: pid, uid, gid.
+_CREDENTIALS = struct.Struct("3i")
+
 _STREAMS = ((FrameType.STDOUT, "stdout"), (FrameType.STDERR, "stderr"))
 
 
@@ -43,19 +46,18 @@ class Server:
 
     async def serve(self, listener: socket.socket, *, ready: Callable[[], None]) -> None:
         """Accept connections until the runner is stopping; then wait for its jobs to end."""
-        accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(
-                    lambda: trio.serve_listeners(
-                        self._connection, [accepting], handler_nursery=connections
-                    )
-                )
+                nursery.start_soon(self._accept, listener, connections)
                 ready()
                 await self.runner.stopping.wait()
                 nursery.cancel_scope.cancel()
             # Jobs end at once, and their results are small.
             connections.cancel_scope.deadline = trio.current_time() + _OPENING_SECONDS
+
+    async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
+        accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+        await trio.serve_listeners(self._connection, [accepting], handler_nursery=connections)
 
     async def _connection(self, stream: trio.SocketStream) -> None:
         """Serve one client. A peer that vanishes or talks nonsense is no error of ours."""
@@ -166,8 +168,5 @@ async def _refuse(frames: FrameStream, why: str) -> None:
 
 def peer_uid(stream: trio.SocketStream) -> int:
     """Who connected, by the kernel's word: the uid at the time of connect(2)."""
-    size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack(
-        "3i", stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    )
-    return int(uid)
+    data = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(data)[1])

@@ -101,7 +101,7 @@ async def _serve(
 ) -> None:
     workspaces = Workspaces(Path(prepared.settings.workspaces))
     workspaces.prepare()
-    prepared.orders.setblocking(False)  # noqa: FBT003 - its only parameter
+    prepared.orders.setblocking(False)
     orders = trio.socket.from_stdlib_socket(prepared.orders)
     runner = Runner(prepared.settings, stack, workspaces, orders, prepared.box_source)
     async with trio.open_nursery() as nursery:
@@ -176,10 +176,11 @@ def _versions(stack: Stack) -> dict[str, str]:
 def _uid_note(identity: Identity) -> tuple[str, ...]:
     if not identity.shared_uid:
         return ()
-    return (
+    note = (
         f"jobs run with the uid of {identity.user}, the daemon's own: only the layers stand "
-        "between; for an account of their own, start the executor as root with --user",
+        "between; for an account of their own, start the executor as root with --user"
     )
+    return (note,)
 
 
 # ---- what ends the service ----

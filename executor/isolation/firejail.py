@@ -84,8 +84,7 @@ class Firejail(Layer):
             f"--private={plan.workspace}",
             *self._options,
             *(f"--blacklist={path}" for path in hidden(keep, _entries)),
-            "--",
-            *plan.argv,
+            *plan.argv,  # not after "--", which makes firejail start the account's shell
         )
         return evolve(plan, argv=argv)
 
