@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,10 +44,30 @@ def install(packages: Sequence[str]) -> None:
         say("apt could not install them; going on without")
 
 
-def user_command(name: str) -> tuple[str, ...]:
-    """Makes a system user that owns nothing, logs in nowhere and is in no group but its own."""
-    home = ("--home-dir", "/nonexistent", "--no-create-home")
-    return ("useradd", "--system", "--user-group", *home, "--shell", "/usr/sbin/nologin", name)
+def add_user(name: str, home: Path) -> None:
+    """Makes a system user that logs in nowhere and is in no group but its own.
+
+    It has a home that is its own, since firejail serves no user without one.
+    """
+    say(f"adding the system user {name} (home {home})")
+    failure = f"the user {name} could not be added"
+    if not user_exists(name):
+        shell = ("--shell", "/usr/sbin/nologin")
+        account = ("--system", "--user-group", "--no-create-home", "--home-dir", str(home))
+        run(("useradd", *account, *shell, name), failure)
+    run(
+        ("install", "--directory", "--mode=700", f"--owner={name}", f"--group={name}", str(home)),
+        failure,
+    )
+
+
+def user_exists(name: str) -> bool:
+    """Whether the user database knows `name`."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def has_certificates(environ: Mapping[str, str]) -> bool:

@@ -18,7 +18,6 @@ import fcntl
 import hashlib
 import importlib.util
 import os
-import pwd
 import shlex
 import shutil
 import sys
@@ -35,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # The user that the executor and its jobs run as when the program was started by root.
 EXECUTOR_USER = "famulus-exec"
+EXECUTOR_HOME = Path("/var/lib/famulus-exec")
 
 # Locks in the order in which they are installed; the second holds all of the first.
 LOCKS = {
@@ -84,14 +84,14 @@ class Target:
 # --- Decisions ------------------------------------------------------------------------------
 
 
-def missing_packages(host: Host, *, ready: bool) -> tuple[str, ...]:
-    """Debian packages to install; a `ready` environment no longer needs what makes one."""
+def missing_packages(host: Host, *, made: bool) -> tuple[str, ...]:
+    """Debian packages to install; an environment that is `made` no longer needs what makes one."""
     wanted = [
         ("firejail", not host.firejail),
         # Jobs run /usr/bin/python3, whichever Python runs the program.
         ("python3", not host.system_python),
-        ("python3-venv", not (ready or host.ensurepip)),
-        ("ca-certificates", not (ready or host.certificates)),
+        ("python3-venv", not (made or host.ensurepip)),
+        ("ca-certificates", not (made or host.certificates)),
     ]
     return tuple(package for package, absent in wanted if absent)
 
@@ -126,22 +126,13 @@ def look() -> Host:
         system_python=Path("/usr/bin/python3").exists(),
         ensurepip=has_ensurepip(),
         certificates=debian.has_certificates(os.environ),
-        executor_user=user_exists(EXECUTOR_USER),
+        executor_user=debian.user_exists(EXECUTOR_USER) and EXECUTOR_HOME.is_dir(),
     )
 
 
 def has_ensurepip() -> bool:
     """Whether this interpreter can put pip into an environment by itself."""
     return importlib.util.find_spec("ensurepip") is not None
-
-
-def user_exists(name: str) -> bool:
-    """Whether the user database knows `name`."""
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
 
 
 def prepare_host(host: Host, packages: Sequence[str]) -> None:
@@ -151,8 +142,7 @@ def prepare_host(host: Host, packages: Sequence[str]) -> None:
     elif packages:
         say_missing(packages)
     if host.root and not host.executor_user:
-        say(f"adding the system user {EXECUTOR_USER}")
-        run(debian.user_command(EXECUTOR_USER), "the user that runs code could not be added")
+        debian.add_user(EXECUTOR_USER, EXECUTOR_HOME)
 
 
 def say_missing(packages: Sequence[str]) -> None:
@@ -267,7 +257,7 @@ def prepare(target: Target) -> None:
     """Brings host and environment to where they should be; raises PrepareError."""
     check_version(sys.version_info[:2])
     host = look()
-    prepare_host(host, missing_packages(host, ready=ready(target)))
+    prepare_host(host, missing_packages(host, made=usable(target)))
     if ready(target):
         return
     with one_at_a_time(target):

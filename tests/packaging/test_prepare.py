@@ -59,7 +59,7 @@ def fake_debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("absent", "ready", "packages"),
+    ("absent", "made", "packages"),
     [
         ((), False, ()),
         (("firejail",), True, ("firejail",)),
@@ -70,11 +70,11 @@ def fake_debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_only_what_is_missing_is_asked_for(
-    absent: tuple[str, ...], ready: bool, packages: tuple[str, ...]
+    absent: tuple[str, ...], made: bool, packages: tuple[str, ...]
 ) -> None:
-    """An environment that is ready no longer needs what makes one."""
+    """An environment that is made no longer needs what makes one."""
     host = prepare.Host(**{**COMPLETE, **dict.fromkeys(absent, False)})
-    assert prepare.missing_packages(host, ready=ready) == packages
+    assert prepare.missing_packages(host, made=made) == packages
 
 
 def test_ordinary_user_is_shown_the_apt_line(capsys: pytest.CaptureFixture[str]) -> None:
