@@ -144,6 +144,9 @@ def _add_demo(verbs: Verbs) -> None:
     parser.add_argument(
         "--config", metavar="FILE", type=Path, help="take [model], [agent] and [executor] from here"
     )
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the directory with the demo's state and log"
+    )
 
 
 def _add_run(verbs: Verbs) -> None:

@@ -23,7 +23,8 @@ MAX_SOCKET_PATH: Final = 107
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 PROVIDERS: Final = ("openai",)
-LAYERS: Final = ("rlimit", "cgroup", "firejail")
+# As the executor names them; written out, because its modules are not the daemon's to import.
+LAYERS: Final = ("rlimit", "cgroup", "firejail", "subreaper")
 CAPABILITIES: Final = (
     *("FS", "NET", "PID", "KILL_TREE", "MEM_TOTAL"),
     *("PIDS", "CPU", "DISK", "SYSCALLS", "NNP"),

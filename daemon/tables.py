@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from daemon.redact import escape
 
 # Keys of a report that hold a moment in Unix seconds.
 MOMENTS: Final = frozenset({"since", "started", "at"})
+
+# Anything later is no moment: datetime ends with the year 9999.
+LAST_MOMENT: Final = 2e11
 
 
 def report(values: Mapping[str, Any], now: float | None = None) -> str:
@@ -20,10 +23,10 @@ def report(values: Mapping[str, Any], now: float | None = None) -> str:
     """
     clock = time.time() if now is None else now
     plain = [(key, value) for key, value in _flat(values) if not _is_table(value)]
-    parts = [pairs([(key, _cell(key, value, clock)) for key, value in plain])]
+    parts = [pairs([(escape(key), _cell(key, value, clock)) for key, value in plain])]
     for key, value in _flat(values):
         if _is_table(value):
-            parts.append(f"{key}\n{table(value, clock)}")
+            parts.append(f"{escape(key)}\n{table(value, clock)}")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -35,9 +38,9 @@ def pairs(rows: Sequence[tuple[str, str]]) -> str:
 
 def table(rows: Sequence[Mapping[str, Any]], now: float) -> str:
     """Rows under the keys of the first one; columns that are empty everywhere are left out."""
-    keys = [key for key in rows[0] if any(row.get(key) not in {None, ""} for row in rows)]
+    keys = [key for key in rows[0] if any(row.get(key) not in (None, "") for row in rows)]
     cells = [[_cell(key, row.get(key), now) for key in keys] for row in rows]
-    lines = [[key.upper().replace("_", " ") for key in keys], *cells]
+    lines = [[escape(key.upper().replace("_", " ")) for key in keys], *cells]
     widths = [max(len(line[i]) for line in lines) for i in range(len(keys))]
     return "\n".join(_line(line, widths) for line in lines)
 
@@ -64,13 +67,18 @@ def _cell(key: str, value: object, now: float) -> str:
     """One value for the eye. Escaped: it may quote what a stranger wrote."""
     if value is None:
         return ""
-    if key.rpartition(".")[2] in MOMENTS and isinstance(value, int | float):
+    if _is_moment(key, value):
         return _moment(float(value), now)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(_cell("", one, now) for one in value)
     return escape(str(value))
+
+
+def _is_moment(key: str, value: object) -> TypeGuard[float]:
+    known = key.rpartition(".")[2] in MOMENTS
+    return known and isinstance(value, int | float) and 0 < value < LAST_MOMENT
 
 
 def _moment(at: float, now: float) -> str:

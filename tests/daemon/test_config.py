@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from daemon import config, config_read, config_rules
 from daemon.config import Agent, Config, ConfigError, Log, Model, Secret, Telegram
+from executor.isolation.layer import Capability
+from executor.isolation.stack import AUTO
 from executor.settings import Limits, Settings
 
 MINIMAL = """
@@ -146,6 +148,12 @@ def test_every_key_with_a_range_has_a_rule_and_every_rule_a_key() -> None:
 
     assert config_rules.RULES.keys() <= keys
     assert keys - config_rules.RULES.keys() == {"telegram.token", "model.api_key"}
+
+
+def test_layers_and_capabilities_are_the_executors() -> None:
+    """A name that the executor knows must not be refused here, and the other way round."""
+    assert set(config_rules.CAPABILITIES) == {one.value for one in Capability}
+    assert set(config_rules.LAYERS) == set(AUTO)
 
 
 # --- Files ---
