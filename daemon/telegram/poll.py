@@ -25,7 +25,7 @@ from daemon.chat.intake import CHANNEL
 from daemon.store import inbox
 from daemon.store.db import Database
 from daemon.telegram.api import ApiError, BotApi, Refused, RefusedToken, TooMany
-from daemon.telegram.types import ALLOWED_UPDATES, Json
+from daemon.telegram.types import ALLOWED_UPDATES, MAX_INTEGER, Json
 
 LIMIT = 100  # updates in one answer; Telegram's most
 ANSWER_SLACK = 10.0  # seconds beyond the poll's own timeout for the answer to arrive
@@ -168,5 +168,6 @@ def following(updates: Sequence[Json], offset: int | None) -> int | None:
 
     Ids restart at a random value after a quiet week, so a smaller one is no mistake.
     """
-    ids = [each["update_id"] for each in updates if isinstance(each.get("update_id"), int)]
-    return ids[-1] + 1 if ids else offset
+    ids = [each.get("update_id") for each in updates]
+    known = [each for each in ids if type(each) is int and 0 <= each <= MAX_INTEGER]
+    return known[-1] + 1 if known else offset

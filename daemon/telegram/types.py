@@ -46,6 +46,9 @@ ATTACHMENTS = {
 }
 
 
+MAX_INTEGER = 2**53  # ids need 52 bits; JSON is exact up to here
+
+
 class MalformedUpdate(Exception):
     """An update lacks a field that its kind always has, or holds one of the wrong type."""
 
@@ -133,6 +136,8 @@ def _strict(kind: type[T], expected: str) -> Any:  # noqa: ANN401  (a cattrs hoo
     def hook(value: Any, _type: Any) -> T:  # noqa: ANN401
         if type(value) is not kind:
             raise TypeError(f"expected {expected}, found {type(value).__name__}")
+        if isinstance(value, int) and abs(value) > MAX_INTEGER:
+            raise TypeError("the integer is larger than any that Telegram uses")
         return value
 
     return hook
