@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from daemon.errors import FamulusError, Fatal, leaves
+from daemon.errors import FamulusError, leaves
 from daemon.version import VERSION
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     Verb = Callable[[argparse.Namespace], int]
 
 EXIT_OK: Final = 0
-EXIT_UNAVAILABLE: Final = os.EX_UNAVAILABLE
-EXIT_CONFIG: Final = os.EX_CONFIG
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports it
 
 EXIT_CODES: Final = """\
@@ -67,8 +65,7 @@ def _ended_by(error: BaseException) -> int:
         raise error
     for part in known:
         _complain(part)
-    fatal = any(isinstance(part, Fatal) for part in known)
-    return EXIT_CONFIG if fatal else EXIT_UNAVAILABLE
+    return max(part.exit_code for part in known)  # 78 is the one that matters most
 
 
 def _complain(error: FamulusError) -> None:

@@ -6,11 +6,18 @@ wants the cause alone, and a chat wants neither the path nor the variable that t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from typing import ClassVar
 
 
 class FamulusError(Exception):
-    """A refusal that says what is wrong (`cause`) and what the owner can do (`remedy`)."""
+    """A refusal that says what is wrong (`cause`) and what the owner can do (`remedy`).
+
+    `exit_code` is for a process that it ends.
+    """
+
+    exit_code: ClassVar[int] = os.EX_UNAVAILABLE
 
     def __init__(self, cause: str, remedy: str = "") -> None:
         super().__init__(cause, remedy)
@@ -27,6 +34,8 @@ class FamulusError(Exception):
 
 class Fatal(FamulusError):
     """What no restart can cure. The supervisor lets it through, and the process exits with 78."""
+
+    exit_code: ClassVar[int] = os.EX_CONFIG
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 import attrs
 import trio
@@ -35,13 +35,14 @@ __all__ = [
 ]
 
 EXIT_FAILED: Final = 1
-EXIT_FATAL: Final = 78  # EX_CONFIG; the unit has RestartPreventExitStatus=78
 
 _log = log.get("supervise")
 
 
 class Escalated(FamulusError):
-    """A task failed too often in a row. The process ends non-zero."""
+    """A task failed too often in a row. The process ends with 1, so that systemd restarts it."""
+
+    exit_code: ClassVar[int] = EXIT_FAILED
 
 
 class ReturnedError(FamulusError):
@@ -271,4 +272,5 @@ def describe(error: BaseException) -> str:
 
 def exit_code(error: BaseException) -> int:
     """The process's exit code for an exception that ended it: 78 if no restart can cure it."""
-    return EXIT_FATAL if fatal_in(error) is not None else EXIT_FAILED
+    known = [leaf.exit_code for leaf in leaves(error) if isinstance(leaf, FamulusError)]
+    return max(known, default=EXIT_FAILED)

@@ -67,8 +67,8 @@ def _cell(key: str, value: object, now: float) -> str:
     """One value for the eye. Escaped: it may quote what a stranger wrote."""
     if value is None:
         return ""
-    if _is_moment(key, value):
-        return _moment(float(value), now)
+    if _is_moment(value, key):
+        return _moment(value, now)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
@@ -76,7 +76,7 @@ def _cell(key: str, value: object, now: float) -> str:
     return escape(str(value))
 
 
-def _is_moment(key: str, value: object) -> TypeGuard[float]:
+def _is_moment(value: object, key: str) -> TypeGuard[float]:
     known = key.rpartition(".")[2] in MOMENTS
     return known and isinstance(value, int | float) and 0 < value < LAST_MOMENT
 
