@@ -142,8 +142,17 @@ def _become_bash(code: str) -> None:
     if memory != _CONTROL:
         os.dup2(memory, _CONTROL)
         os.close(memory)
+    _restore_signals()
     script = 'eval "exec 3<&-;$(</dev/fd/3)"'
     os.execv("/bin/bash", ["bash", "--norc", "--noprofile", "-c", script])
+
+
+def _restore_signals() -> None:
+    """Give back the defaults that Python changes for itself and exec would pass on."""
+    import _signal  # type: ignore[import-not-found]  # built in; signal itself would cost an enum
+
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
 
 
 class _Source:

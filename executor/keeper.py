@@ -65,11 +65,19 @@ def keep(start: Start, fds: tuple[int, int, int, int], channel: socket.socket) -
         "cpu": usage.ru_utime + usage.ru_stime,
         "peak": usage.ru_maxrss * 1024,
     }
-    with contextlib.suppress(OSError):
+    try:
         channel.sendall(json.dumps(report).encode() + b"\n")
-    if not empty:
-        tree.kill_until_empty(statuses, 10 * KILL_SECONDS)
+    except OSError:
+        _clear_up(start, statuses)
     os._exit(0)
+
+
+def _clear_up(start: Start, statuses: dict[int, int]) -> None:
+    """Nobody is left to hear the report: do what the executor would have done."""
+    tree.kill_until_empty(statuses, KILL_SECONDS)
+    for path in start.joins:
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(path))
 
 
 def _wait(main: int, statuses: dict[int, int], channel: socket.socket) -> None:

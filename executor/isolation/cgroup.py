@@ -164,7 +164,7 @@ def candidates(own: Mapping[str, str], user: str, root: Path = ROOT) -> Groups |
     """`here`, over plain values: what /proc/self/cgroup says, and the root of the hierarchies."""
     if all((root / name).is_dir() and name in own for name in _V1):
         return Groups(
-            1, {name: root / name / own[name].strip("/") / f"famulus-{user}" for name in _V1}
+            1, {name: root / name / own[name].strip("/") / f"executor-{user}" for name in _V1}
         )
     if "" in own and (root / "cgroup.controllers").exists():
         base = root / own[""].strip("/")
