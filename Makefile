@@ -8,11 +8,10 @@ VENV ?= .venv$(if $(filter command,$(firstword $(origin PYTHON))),-$(notdir $(PY
 BIN := $(VENV)/bin
 
 SOURCES := daemon executor agent scripts tests
-PLAYS := daemon/demo/plays
 
-# PLAY is the name of a play of ours or the path of any other. With nobody at a terminal there is
-# nobody to chat with, so the main play is played instead of waiting for ever.
-play = $(or $(wildcard $(PLAYS)/$(PLAY).play),$(PLAY),$(shell [ -t 0 ] || echo $(PLAYS)/main.play))
+# PLAY names a play of ours or the file of any other. With nobody at a terminal there is nobody to
+# chat with, so the main play is played instead of waiting for ever.
+play = $(or $(PLAY),$(shell [ -t 0 ] || echo main))
 
 # Pytest's own options, for example: make test ARGS='-k outbox -x'
 ARGS ?=
