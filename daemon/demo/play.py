@@ -23,6 +23,7 @@ from daemon.errors import FamulusError
 
 PLAYS: Final = Path(__file__).with_name("plays")
 DEFAULT_TIMEOUT: Final = 15.0
+MARKS: Final = frozenset({">", "<", "<~", "<!", "!"})
 SECTIONS: Final = {"@always": None, "@code": True, "@nocode": False}
 
 
@@ -157,6 +158,8 @@ def _step(line: str, number: int, name: str) -> Step:
     where = f"{name}:{number}"
     mark, _, rest = line.partition(" ")
     rest = rest.strip()
+    if mark not in MARKS:
+        raise PlayError(f"{where}: a line cannot begin with {mark!r}", "see `famulus demo --help`")
     if not rest:
         raise PlayError(f"{where}: nothing follows {mark!r}", "see `famulus demo --help`")
     match mark:
@@ -166,9 +169,8 @@ def _step(line: str, number: int, name: str) -> Step:
             return Expect(number, rest, absent=mark == "<!")
         case "<~":
             return _regex(number, rest, where)
-        case "!":
+        case _:
             return _order(number, rest, where)
-    raise PlayError(f"{where}: a line cannot begin with {mark!r}", "see `famulus demo --help`")
 
 
 def _regex(number: int, pattern: str, where: str) -> Expect:

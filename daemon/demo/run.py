@@ -59,11 +59,11 @@ def main(options: argparse.Namespace) -> int:
 
 
 async def _unwrapped(demo: Demo, play: Play | None) -> int:
-    """Run the demo; an error for the owner arrives alone, out of the nurseries' groups."""
+    """Run the demo; what the command line knows arrives alone, out of the nurseries' groups."""
     try:
         return await _whole(demo, play)
     except BaseExceptionGroup as group:
-        ours, others = group.split(FamulusError)
+        ours, others = group.split((FamulusError, BrokenPipeError))
         if ours is None or others is not None:
             raise
         raise next(supervise.leaves(ours)) from None

@@ -17,6 +17,9 @@ TIMEOUT: Final = 10.0
 # Another process's readiness, which nobody announces to us: asked for at this interval.
 INTERVAL: Final = 0.05
 
+# What the daemon logs of its executor. Its socket alone does not tell: after a kill, the executor
+# of the daemon before may still answer there for a moment.
+READY: Final = "executor ready"
 REFUSAL: Final = "executor refuses"
 
 
@@ -37,13 +40,14 @@ class Sandbox:
 
 
 async def find_sandbox(socket: Path, log: Path, already: int = 0) -> Sandbox:
-    """Ask until the executor is ready or the log, from byte `already` on, says that it refuses."""
+    """Wait until the log, from byte `already` on, says that the executor is ready or refuses."""
     client = ExecutorClient(str(socket))
     with trio.move_on_after(TIMEOUT):
         while True:
-            if (ready := await _ask(client)) is not None:
+            said = _read(log, already)
+            if READY in said and (ready := await _ask(client)) is not None:
                 return ready
-            if why := refusal(_read(log, already)):
+            if why := refusal(said):
                 return Sandbox(why=why)
             await trio.sleep(INTERVAL)
     return Sandbox(why=f"the executor was not ready within {TIMEOUT:g} s; the log may say why")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 
 import trio
@@ -47,11 +48,12 @@ class Stage:
 
     async def _converse(self) -> None:
         self.terminal.prompt()
-        async for line in self.terminal.lines():
-            if line.strip() in {"/quit", "/exit"}:
-                return
-            await self._take_line(line.strip())
-            self.terminal.prompt()
+        async with aclosing(self.terminal.lines()) as lines:
+            async for line in lines:
+                if line.strip() in {"/quit", "/exit"}:
+                    return
+                await self._take_line(line.strip())
+                self.terminal.prompt()
         self.terminal.say()
 
     async def _take_line(self, line: str) -> None:

@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final, TextIO
 
 import trio
@@ -68,7 +68,7 @@ class Terminal:
     def _write_prompt(self) -> None:
         self.out.write(self.paint("you> ", BOLD + ";" + BLUE))
 
-    async def lines(self) -> AsyncIterator[str]:
+    async def lines(self) -> AsyncGenerator[str, None]:
         """Give the lines of standard input until it ends."""
         held = b""
         while chunk := await self._read():
