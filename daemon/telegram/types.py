@@ -150,7 +150,7 @@ def _converter() -> cattrs.Converter:
     rename = override(rename="from")
     query = make_dict_structure_fn(CallbackQuery, converter, sender=rename)
     converter.register_structure_hook(CallbackQuery, query)
-    plain = make_dict_structure_fn(Message, converter, sender=rename, attached=override(omit=True))
+    plain = make_dict_structure_fn(Message, converter, sender=rename)
 
     def message(value: Any, kind: Any) -> Message:  # noqa: ANN401
         found = tuple(name for name in ATTACHMENTS if value.get(name))

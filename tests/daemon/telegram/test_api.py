@@ -1,0 +1,156 @@
+"""One call, one answer, and errors that say how far the call got: against a real server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.demo.faults import Fault
+from daemon.demo.servers import DemoServers, open_demo_servers
+from daemon.telegram.api import (
+    CONNECTIONS,
+    Ambiguous,
+    ApiError,
+    BotApi,
+    NotSent,
+    Refused,
+    RefusedToken,
+    ServerFailed,
+    TooMany,
+    open_api,
+    read_answer,
+)
+
+HELLO = {"chat_id": 1, "text": "hello"}
+
+
+@pytest.fixture
+async def demo() -> AsyncIterator[DemoServers]:
+    async with open_demo_servers() as servers:
+        servers.bot.user_says("/start")
+        yield servers
+
+
+@pytest.fixture
+async def api(demo: DemoServers) -> AsyncIterator[BotApi]:
+    async with open_api(demo.bot.base_url, demo.bot.token) as opened:
+        yield opened
+
+
+async def test_a_call_returns_its_result(demo: DemoServers, api: BotApi) -> None:
+    message = await api.call("sendMessage", HELLO)
+    assert (message["text"], demo.bot.texts(1)) == ("hello", ["hello"])
+
+
+async def test_text_that_utf_8_cannot_carry_is_sent_mended(demo: DemoServers, api: BotApi) -> None:
+    await api.call("sendMessage", {"chat_id": 1, "text": "half \ud800 pair"})
+    assert demo.bot.texts(1) == ["half ? pair"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(method="sendMessage", status=400), Refused),
+        (Fault(method="sendMessage", status=403), Refused),
+        (Fault(method="sendMessage", status=500), ServerFailed),
+        (Fault.bad_gateway(method="sendMessage"), ServerFailed),
+        (Fault.cut_before(method="sendMessage"), Ambiguous),
+        (Fault.cut_after(method="sendMessage"), Ambiguous),
+    ],
+)
+async def test_each_fault_has_its_own_error(
+    demo: DemoServers, api: BotApi, fault: Fault, error: type[ApiError]
+) -> None:
+    demo.bot.faults.add(fault)
+    with pytest.raises(error) as caught:
+        await api.call("sendMessage", HELLO)
+    assert api.token not in str(caught.value)
+    await api.call("sendMessage", HELLO)
+
+
+async def test_a_throttled_call_says_how_long_to_wait(demo: DemoServers, api: BotApi) -> None:
+    demo.bot.faults.add(Fault(method="sendMessage", status=429, retry_after=7))
+    with pytest.raises(TooMany) as caught:
+        await api.call("sendMessage", HELLO)
+    assert caught.value.retry_after == 7
+
+
+async def test_a_wrong_token_is_told_from_a_refused_call(api: BotApi) -> None:
+    api.token = "1000000001:AAnotherTokenThatIsNotTheRightOne00"
+    with pytest.raises(RefusedToken):
+        await api.call("getMe", {})
+
+
+async def test_where_nobody_listens_nothing_was_sent() -> None:
+    async with open_api("http://127.0.0.1:9", "1:x") as api:
+        with pytest.raises(NotSent):
+            await api.call("getMe", {})
+
+
+async def test_no_answer_in_time_is_ambiguous(demo: DemoServers, api: BotApi) -> None:
+    demo.bot.faults.add(Fault.stalled(method="sendMessage"))
+    with pytest.raises(Ambiguous):
+        await api.call("sendMessage", HELLO, read_timeout=0.05)
+
+
+async def test_a_storm_of_cancelled_calls_leaves_every_place_free(
+    demo: DemoServers, api: BotApi
+) -> None:
+    """httpx loses a pool's place when a request is cancelled in its queue; ours never queue there."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(CONNECTIONS * 5):
+            nursery.start_soon(api.call, "getUpdates", {"timeout": 50})
+        await demo.bot.wait_for(lambda bot: any(c.method == "getUpdates" for c in bot.calls))
+        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        for _ in range(CONNECTIONS * 2):
+            nursery.start_soon(api.call, "getMe", {})
+
+
+# --- Answers ---
+
+
+@given(st.integers(100, 599), st.binary(max_size=200))
+def test_no_bytes_whatever_raise_anything_else(status: int, content: bytes) -> None:
+    with pytest.raises(ApiError):
+        read_answer(status, content)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner),
+    max_leaves=10,
+)
+
+
+@given(
+    st.integers(200, 599),
+    st.dictionaries(
+        st.sampled_from(["ok", "result", "error_code", "description", "parameters"]), JSON
+    ),
+)
+def test_no_json_whatever_raises_anything_else(status: int, answer: dict[str, object]) -> None:
+    try:
+        result = read_answer(status, json.dumps(answer).encode())
+    except ApiError as error:
+        assert str(error) is not None
+    else:
+        assert answer["ok"] is True
+        assert result == answer["result"]
+
+
+def test_a_group_that_moved_says_where() -> None:
+    body = {
+        "ok": False,
+        "error_code": 400,
+        "description": "group upgraded",
+        "parameters": {"migrate_to_chat_id": -1001},
+    }
+    with pytest.raises(Refused) as caught:
+        read_answer(400, json.dumps(body).encode())
+    assert caught.value.migrate_to == -1001
