@@ -3,7 +3,7 @@
 One process, started, watched and ended here; `supervise` starts it again when it dies. It tells on
 its standard output, as one line of JSON, that it is ready or why it refuses to be. A refusal (no
 sandbox works on this host) is not the daemon's end: chat goes on, code tools give the cause, and
-the executor is tried again every few minutes or when `reload` is called.
+the executor is tried again, more and more seldom, or when `reload` is called.
 
 The child never outlives the daemon. In order, it is asked to end, then killed, and the function
 returns only after the kernel has given proof of its exit. For the daemon that is killed there is
@@ -29,15 +29,19 @@ from attrs import define, field, frozen
 
 from daemon import log
 from daemon.errors import FamulusError
-from daemon.supervise import Policy
+from daemon.supervise import Policy, Restart, after_failure
 from executor import launch
 from executor.settings import Settings
 
 # Without an executor the daemon still runs, so its failures never end the process.
 POLICY: Final = Policy(max_failures=None)
 
+# What makes it refuse is mostly mended by a person, so retries soon become rare. The first ones are
+# quick for one reason that time does mend: after a kill -9 of the daemon, the executor of the one
+# before may take a moment to notice, and holds the socket until then.
+RETRY: Final = Policy(first_delay=0.25, max_delay=180.0, max_failures=None)
+
 READY_TIMEOUT: Final = 20.0  # seconds; building a sandbox and trying it takes well under one
-RETRY_REFUSED: Final = 180.0  # seconds; what is missing is installed by a person, not by time
 GRACE: Final = 3.0  # seconds from SIGTERM to SIGKILL
 KILL_TIMEOUT: Final = 5.0  # seconds for the kernel to end it after SIGKILL
 DRAIN: Final = 0.5  # seconds for last words; a grandchild may keep the pipe open for ever
@@ -80,6 +84,7 @@ class Sidecar:
     refusal: Refusal | None = field(default=None, init=False)
     pid: int | None = field(default=None, init=False)
     _told: Refusal | None = field(default=None, init=False)  # the refusal that is in the log
+    _refusals: int = field(default=0, init=False)  # in a row
     _again: trio.Event = field(factory=trio.Event, init=False)
 
     @classmethod
@@ -130,8 +135,8 @@ class Sidecar:
         outcome = await child.readiness()
         if not isinstance(outcome, Ready):
             return outcome
-        self.state, self.refusal, self._told = "ready", None, None
-        _log.info("executor ready", pid=self.pid, layers=outcome.details.get("layers"))
+        self.state, self.refusal, self._told, self._refusals = "ready", None, None, 0
+        _log.info("executor ready", pid=self.pid, layers=outcome.layers())
         first.started()
         await child.exited()
         return await child.died()
@@ -143,8 +148,13 @@ class Sidecar:
         self._told = refusal
 
     async def _wait_refused(self) -> None:
-        with trio.move_on_after(RETRY_REFUSED):
+        """Until the next try: longer each time, or until `reload`."""
+        decision = after_failure(RETRY, self._refusals, ran_for=0.0)
+        self._refusals = decision.failures
+        delay = decision.delay if isinstance(decision, Restart) else RETRY.max_delay
+        with trio.move_on_after(delay):
             await self._again.wait()
+            self._refusals = 0
         self._again = trio.Event()
 
 
@@ -304,6 +314,11 @@ class Ready:
     """The child is ready; `details` are what it says about itself."""
 
     details: dict[str, Any]
+
+    def layers(self) -> str:
+        """What isolates jobs, for the log."""
+        layers = self.details.get("layers")
+        return ",".join(map(str, layers)) if isinstance(layers, list) else ""
 
 
 def _outcome(line: bytes) -> Ready | Refusal | ExecutorDied:

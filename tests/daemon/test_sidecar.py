@@ -154,6 +154,20 @@ async def test_a_refusal_is_kept_and_is_no_failure(capsys: pytest.CaptureFixture
     assert 'event="executor refuses" cause="no sandbox" remedy="apt install firejail"' in line
 
 
+async def test_a_refusal_that_time_mends_is_soon_over(tmp_path: Path) -> None:
+    """The executor of a daemon that was killed holds the socket for a moment."""
+    marker = tmp_path / "marker"
+    script = (
+        f"import os\nif os.path.exists({str(marker)!r}):\n    {READY}    {UNTIL_EOF}"
+        f"else:\n    open({str(marker)!r}, 'x')\n    {REFUSED}"
+    )
+    async with running(script) as car:
+        assert car.state == "refused"
+        with trio.fail_after(10):
+            while car.state != "ready":
+                await trio.testing.wait_all_tasks_blocked(0.01)
+
+
 async def test_reload_tries_a_refused_child_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
