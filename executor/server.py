@@ -29,6 +29,9 @@ _OPENING_SECONDS = 10.0
 # How long the end of a job may wait for a client that has stopped reading.
 _DELIVERY_SECONDS = 60.0
 _PIECE = 64 * 1024
+# A client that is refused is waited for so long, and so much of what it sends is thrown away.
+_REFUSAL_SECONDS = 2.0
+_MOST_UNREAD = 2 * protocol.MAX_BODY
 
 # struct ucred: pid, uid, gid.
 _CREDENTIALS = struct.Struct("3i")
@@ -160,10 +163,19 @@ def _stream(output: Output, kind: FrameType) -> HeadTail:
 
 
 async def _refuse(frames: FrameStream, why: str) -> None:
+    """Say why not, and see to it that it can be read.
+
+    Closing a unix socket with something unread in it makes the peer's next read fail, so what
+    the peer has sent is first read and thrown away, within reason.
+    """
     log("request refused", why=why)
     result = Result(reason="denied", detail=why)
-    with trio.move_on_after(_OPENING_SECONDS):
+    with trio.move_on_after(_REFUSAL_SECONDS):
         await frames.send(protocol.control(FrameType.RESULT, messages.result_to_json(result)))
+        await frames.stream.send_eof()
+        for _ in range(_MOST_UNREAD // _PIECE):
+            if not await frames.stream.receive_some(_PIECE):
+                return
 
 
 def peer_uid(stream: trio.SocketStream) -> int:

@@ -125,15 +125,20 @@ def _check_covered(
     if not uncovered:
         return
     names = ", ".join(sorted(uncovered))
-    for layer in known.values():
-        if layer.capabilities(frozenset(known)) & uncovered:
-            remedy = f"add {layer.name} to [executor] stack"
-            if layer.name in lacking:
-                remedy = f"for {layer.name}: {lacking[layer.name].remedy}"
-            raise Refused(f"no layer here covers {names}, which [executor] require names", remedy)
-    raise Refused(
-        f"no layer covers {names}, which [executor] require names", f"take {names} out of require"
-    )
+    best = max(known.values(), key=lambda layer: len(_would_cover(layer, known) & uncovered))
+    if not _would_cover(best, known) & uncovered:
+        raise Refused(
+            f"no layer covers {names}, which [executor] require names",
+            f"take {names} out of require",
+        )
+    remedy = f"add {best.name} to [executor] stack"
+    if best.name in lacking:
+        remedy = f"for {best.name}: {lacking[best.name].remedy}"
+    raise Refused(f"no layer in use covers {names}, which [executor] require names", remedy)
+
+
+def _would_cover(layer: Layer, known: Mapping[str, Layer]) -> frozenset[Capability]:
+    return layer.capabilities(frozenset(known))
 
 
 def _check_shared_uid(covered: frozenset[Capability]) -> None:

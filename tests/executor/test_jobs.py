@@ -1,0 +1,266 @@
+"""Jobs in a real executor: what runs, what comes back, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from executor.client import ExecutorUnavailable, Job, Limits, Result
+from tests.executor import harness
+from tests.executor.harness import Running
+
+pytestmark = pytest.mark.executor
+
+
+async def run(
+    running: Running,
+    language: str,
+    code: str,
+    *,
+    workspace: str = "jobs",
+    limits: Limits | None = None,
+    on_output: Callable[[str, bytes], None] | None = None,
+) -> Result:
+    with trio.fail_after(60):
+        job = Job(language, code, workspace, limits)
+        return await running.client.run(job, on_output=on_output)
+
+
+async def test_python_prints(running: Running) -> None:
+    result = await run(running, "python", "print(6 * 7)")
+    assert (result.reason, result.code, result.stdout) == ("exit", 0, b"42\n")
+    assert result.layers == tuple(running.ready.status["layers"])
+    assert result.wall_seconds > 0
+
+
+async def test_bash_runs_as_dash_c_would(running: Running) -> None:
+    """Variables, line numbers, standard error and the exit status are bash's own."""
+    result = await run(running, "bash", 'x=5\necho "$0 $x"\nnosuch\nexit 4')
+    assert (result.reason, result.code, result.stdout) == ("exit", 4, b"bash 5\n")
+    assert b"line 3: nosuch: command not found" in result.stderr
+
+
+async def test_a_traceback_shows_the_users_lines_and_no_others(running: Running) -> None:
+    result = await run(running, "python", "def half(x):\n    return x / 0\n\nhalf(1)\n")
+    text = result.stderr.decode()
+    assert result.code == 1
+    assert text.startswith(
+        'Traceback (most recent call last):\n  File "[code]", line 4, in <module>'
+    )
+    assert "return x / 0" in text
+    assert "enter" not in text
+
+
+async def test_a_traceback_that_the_code_prints_itself_shows_lines_too(running: Running) -> None:
+    code = (
+        "import traceback\ntry:\n    1 / 0\nexcept ZeroDivisionError:\n    traceback.print_exc()\n"
+    )
+    result = await run(running, "python", code)
+    assert b"    1 / 0" in result.stderr
+
+
+async def test_a_syntax_error_points_at_the_place(running: Running) -> None:
+    result = await run(running, "python", "a = 1\nb = (\n")
+    assert result.code == 1
+    assert result.stderr.decode().startswith('  File "[code]", line 2')
+
+
+async def test_python_code_is_a_main_program(running: Running) -> None:
+    """Exit status, atexit, threads and the module's name are as in a script."""
+    code = (
+        "import atexit, sys, threading\n"
+        "atexit.register(print, 'bye')\n"
+        "threading.Thread(target=print, args=['thread']).start()\n"
+        "print(__name__, len(sys.argv)); sys.exit(3)\n"
+    )
+    result = await run(running, "python", code)
+    assert (result.code, result.stdout.splitlines()[-1]) == (3, b"bye")
+    assert b"__main__ 1" in result.stdout
+
+
+async def test_a_module_in_the_workspace_can_be_imported(running: Running) -> None:
+    await run(running, "bash", "echo 'x = 8' > helper8.py", workspace="modules")
+    result = await run(running, "python", "import helper8; print(helper8.x)", workspace="modules")
+    assert result.stdout == b"8\n"
+
+
+async def test_honest_work_is_not_hindered(running: Running) -> None:
+    """Threads, subprocesses, multiprocessing and asyncio on the box's own loopback work."""
+    code = """
+import asyncio, concurrent.futures, multiprocessing, subprocess
+def double(x): return 2 * x
+async def loopback():
+    async def serve(reader, writer):
+        writer.write(await reader.readline()); writer.close()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    writer.write(b"echo\\n")
+    print((await reader.readline()).decode().strip())
+    server.close()
+if __name__ == "__main__":
+    with concurrent.futures.ThreadPoolExecutor(4) as pool: print(list(pool.map(double, [1, 2])))
+    with multiprocessing.Pool(2) as pool: print(pool.map(double, [3, 4]))
+    print(subprocess.run(["echo", "sub"], capture_output=True, text=True).stdout.strip())
+    asyncio.run(loopback())
+"""
+    result = await run(running, "python", code)
+    assert result.stderr == b""
+    assert result.stdout == b"[2, 4]\n[6, 8]\nsub\necho\n"
+
+
+async def test_a_workspace_is_kept_between_jobs_and_is_ones_own(running: Running) -> None:
+    await run(running, "bash", "echo mine > note", workspace="first")
+    assert (await run(running, "bash", "cat note", workspace="first")).stdout == b"mine\n"
+    assert (await run(running, "bash", "ls note", workspace="second")).code != 0
+    found = running.workspace("first").stat()
+    assert found.st_mode & 0o777 == 0o700
+    assert found.st_uid == running.ready.status["uid"]
+
+
+async def test_jobs_of_one_workspace_run_one_after_another(running: Running) -> None:
+    code = "mkdir lock && sleep 0.3 && rmdir lock"
+    results: list[Result] = []
+
+    async def one() -> None:
+        results.append(await run(running, "bash", code, workspace="order"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one)
+        nursery.start_soon(one)
+    assert [result.code for result in results] == [0, 0]
+
+
+async def test_output_arrives_while_the_job_runs(running: Running) -> None:
+    """The first line is there long before the job has ended."""
+    seen: list[tuple[str, bytes, float]] = []
+    result = await run(
+        running,
+        "python",
+        "import time, sys\nprint('first')\ntime.sleep(0.5)\nprint('last', file=sys.stderr)",
+        on_output=lambda stream, data: seen.append((stream, data, time.monotonic())),
+    )
+    assert [(stream, data) for stream, data, _ in seen] == [
+        ("stdout", b"first\n"),
+        ("stderr", b"last\n"),
+    ]
+    assert seen[1][2] - seen[0][2] > 0.3
+    assert (result.stdout, result.stderr) == (b"first\n", b"last\n")
+
+
+async def test_long_output_keeps_head_and_tail_and_says_what_is_missing(running: Running) -> None:
+    code = "print('HEAD')\nfor _ in range(40): print('x' * 999)\nprint('TAIL', end='')"
+    result = await run(running, "python", code, limits=Limits(output_bytes=8000))
+    assert result.truncated
+    assert result.stdout.startswith(b"HEAD\nxxx")
+    assert result.stdout.endswith(b"x\nTAIL")
+    assert b"[... %d bytes left out ...]" % result.stdout_dropped in result.stdout
+    assert result.stdout_dropped == 40_000 + 9 - 4000
+
+
+async def test_odd_bytes_come_through_unchanged(running: Running) -> None:
+    code = "import os; os.write(1, bytes(range(256)))"
+    assert (await run(running, "python", code)).stdout == bytes(range(256))
+
+
+@pytest.mark.parametrize(
+    ("code", "limits", "reason", "number"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", None, "signal", 11),
+        ("import time; print(1); time.sleep(60)", Limits(wall_seconds=0.3), "timeout", None),
+        ("while True: pass", Limits(cpu_seconds=1, wall_seconds=20.0), "cpu", None),
+    ],
+)
+async def test_the_end_of_a_job_is_named(
+    running: Running, code: str, limits: Limits | None, reason: str, number: int | None
+) -> None:
+    result = await run(running, "python", code, limits=limits)
+    assert (result.reason, result.code) == (reason, number)
+
+
+async def test_output_before_the_time_limit_is_kept(running: Running) -> None:
+    limits = Limits(wall_seconds=0.3)
+    result = await run(running, "python", "print('so far')\nwhile True: pass", limits=limits)
+    assert (result.reason, result.stdout) == ("timeout", b"so far\n")
+
+
+async def test_a_file_over_the_limit_ends_with_disk(running: Running) -> None:
+    limits = Limits(file_bytes=100_000)
+    result = await run(running, "bash", "exec head -c 200000 /dev/zero > big", limits=limits)
+    assert result.reason == "disk"
+
+
+async def test_cancelling_the_call_kills_the_job(running: Running) -> None:
+    """Trio's cancellation is the kill switch, down to the last process."""
+    with trio.move_on_after(0.7):
+        await run(running, "bash", "setsid sleep 86391 & sleep 86391", workspace="cancelled")
+    with trio.fail_after(5):
+        # The lock of the workspace is released only when the processes are proved gone.
+        await run(running, "bash", "true", workspace="cancelled")
+    assert harness.processes_with("86391") == []
+
+
+async def test_the_workspace_is_refused_if_it_is_a_link(running: Running) -> None:
+    """Whatever put a link in a workspace's place, no job follows it."""
+    running.workspace("linked").symlink_to("/etc")
+    result = await run(running, "bash", "echo ran", workspace="linked")
+    assert (result.reason, result.stdout) == ("denied", b"")
+    assert "not a directory" in result.detail
+
+
+async def test_code_too_long_for_a_frame_is_denied_here(running: Running) -> None:
+    result = await run(running, "python", "#" * (1 << 20))
+    assert result.reason == "denied"
+    assert "too long" in result.detail
+
+
+async def test_long_code_runs(running: Running) -> None:
+    result = await run(running, "python", "x = '" + "y" * 900_000 + "'\nprint(len(x))")
+    assert result.stdout == b"900000\n"
+    result = await run(running, "bash", "echo '" + "y" * 900_000 + "' | wc -c")
+    assert result.stdout == b"900001\n"
+
+
+async def test_an_unknown_language_is_denied_by_name(running: Running) -> None:
+    result = await run(running, "perl", "print 1")
+    assert result.reason == "denied"
+    assert "perl" in result.detail
+
+
+async def test_nobody_listening_is_unavailable_with_a_remedy(running: Running) -> None:
+    from executor.client import ExecutorClient  # noqa: PLC0415 - the one test that needs another
+
+    with pytest.raises(ExecutorUnavailable, match="no executor listens") as caught:
+        await ExecutorClient("/nonexistent/executor.sock").run(Job("python", "1", "w"))
+    assert "famulus executor" in caught.value.remedy
+
+
+async def test_status_tells_what_isolates(running: Running) -> None:
+    status = await running.client.status()
+    assert "firejail" in status.layers
+    assert {"FS", "NET", "PID", "KILL_TREE", "SYSCALLS", "NNP", "PIDS"} <= set(status.capabilities)
+    assert status.versions["firejail"]
+    assert status.unavailable == ""
+    assert status.shared_uid == (os.getuid() == status.uid)
+
+
+async def test_many_jobs_leave_nothing_behind(running: Running) -> None:
+    """No process, descriptor or cgroup is left by jobs that end, fail and are cancelled."""
+    await run(running, "python", "pass")
+    before = harness.open_descriptors(running.pid)
+
+    async def one(number: int) -> None:
+        with trio.move_on_after(0.15 if number % 3 == 0 else 30):
+            await run(
+                running, "bash", f"sleep 0.0{number}; exit {number}", workspace=f"many-{number}"
+            )
+
+    async with trio.open_nursery() as nursery:
+        for number in range(9):
+            nursery.start_soon(one, number)
+    while (await running.client.status()).jobs_running:
+        await trio.lowlevel.checkpoint()
+    assert harness.open_descriptors(running.pid) <= before + 1
