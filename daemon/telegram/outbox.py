@@ -194,7 +194,7 @@ class Outbox:
         """Send a claimed part, or wait as long as must be; then claim the next."""
         if isinstance(claimed, Part):
             return await self._send(to, claimed)
-        with trio.move_on_after(claimed - time.time()):
+        with trio.move_on_after(max(0.0, claimed - time.time())):
             await self._closing.wait()
             return None
         return await self.database.write(rows.claim_next, to, self.boot, time.time())

@@ -1,0 +1,158 @@
+"""Reading what an update asks for: deny by default, and no two readings of one thing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from daemon.chat.intake import (
+    MAX_TEXT,
+    Access,
+    Command,
+    Ignored,
+    Intake,
+    Pressed,
+    Said,
+    TooLong,
+    read,
+)
+from daemon.telegram.types import parse_update
+
+ACCESS = Access(frozenset({1}), frozenset({-100}))
+PRIVATE = {"id": 1, "type": "private"}
+GROUP = {"id": -100, "type": "supergroup", "title": "Family"}
+ADA = {"id": 1, "is_bot": False, "first_name": "Ada"}
+EVE = {"id": 666, "is_bot": False, "first_name": "Eve"}
+
+
+def message(text: str | None = "hi", **more: Any) -> dict[str, Any]:
+    body = {"message_id": 1, "date": 2, "chat": PRIVATE, "from": ADA, "text": text, **more}
+    return {"update_id": 3, "message": body}
+
+
+def asks(body: dict[str, Any], username: str | None = "famulus_bot") -> Intake:
+    return read(parse_update(body), "42", ACCESS, username)
+
+
+def test_a_text_is_something_said() -> None:
+    said = asks(message("hello"))
+    assert isinstance(said, Said)
+    assert (said.text, said.place.chat, said.speaker.name, said.more) == (
+        "hello",
+        "1",
+        "Ada",
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        {"chat": {"id": 666, "type": "private"}, "from": EVE},
+        {"chat": {"id": -101, "type": "group"}, "from": EVE},
+        {"chat": {"id": -101, "type": "group"}, "from": ADA},  # an allowed person elsewhere
+        {"chat": {"id": -7, "type": "channel"}, "from": None},
+        {"chat": {"id": 1, "type": "private"}, "from": EVE},  # cannot be; denied all the same
+    ],
+)
+def test_strangers_are_ignored(who: dict[str, Any]) -> None:
+    for text in ("hello", "/start", "/stop"):
+        ignored = asks(message(text, **who))
+        assert isinstance(ignored, Ignored)
+        assert ignored.outcome == "stranger"
+
+
+def test_everybody_may_speak_in_an_allowed_group_and_is_named() -> None:
+    said = asks(message("hello", chat=GROUP, **{"from": EVE}))
+    assert isinstance(said, Said)
+    assert said.text == "Eve: hello"
+
+
+def test_bots_are_not_answered() -> None:
+    """Two bots that answer each other never stop."""
+    other = {"id": 9, "is_bot": True, "first_name": "B"}
+    assert asks(message(chat=GROUP, **{"from": other})) == Ignored("not a person")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "rest"),
+    [
+        ("/start", "start", ""),
+        ("/Start@Famulus_Bot now", "start", "now"),
+        ("/new  some words \n here", "new", "some words \n here"),
+    ],
+)
+def test_commands(text: str, name: str, rest: str) -> None:
+    command = asks(message(text))
+    assert isinstance(command, Command)
+    assert (command.name, command.rest) == (name, rest)
+
+
+def test_another_bots_command_is_none_of_ours() -> None:
+    assert asks(message("/start@other_bot", chat=GROUP)) == Ignored("another bot's command")
+    assert isinstance(asks(message("/start@famulus_bot"), username=None), Command)
+
+
+@pytest.mark.parametrize("text", ["/", "/usr/bin is a path", "a /stop inside", "/ö", "//x"])
+def test_what_only_looks_like_a_command(text: str) -> None:
+    assert isinstance(asks(message(text)), Said)
+
+
+def test_attachments_are_named_and_the_caption_is_kept() -> None:
+    said = asks(message(None, caption="what is this?", photo=[{"file_id": "x"}]))
+    assert isinstance(said, Said)
+    assert said.text.startswith("what is this?\n")
+    assert "a photo" in said.text
+
+
+def test_a_caption_is_no_command() -> None:
+    assert isinstance(asks(message(None, caption="/stop", photo=[{"file_id": "x"}])), Said)
+
+
+def test_service_messages_are_ignored() -> None:
+    assert asks(message(None, new_chat_title="New")) == Ignored("service message")
+
+
+def test_a_text_that_no_client_sends_is_refused_in_words() -> None:
+    assert asks(message("x" * (MAX_TEXT + 1))) == TooLong(
+        asks(message("hi")).place,  # type: ignore[union-attr]  # a Said, as shown above
+        MAX_TEXT + 1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"text": "x" * 4095}, False),
+        ({"text": "x" * 4096}, True),
+        ({"text": "\U0001f600" * 2048}, True),
+        ({"text": None, "caption": "x", "photo": [{}], "media_group_id": "9"}, True),
+    ],
+)
+def test_what_is_likely_to_go_on(more: dict[str, Any], *, expected: bool) -> None:
+    said = asks(message(**more))
+    assert isinstance(said, Said)
+    assert said.more is expected
+
+
+def test_a_button_is_read_with_its_chat() -> None:
+    body = {"message_id": 1, "date": 2, "chat": PRIVATE}
+    query = {"id": "q", "from": ADA, "data": "show:x", "message": body}
+    pressed = asks({"update_id": 1, "callback_query": query})
+    assert isinstance(pressed, Pressed)
+    assert pressed.place is not None
+    assert (pressed.place.chat, pressed.data) == ("1", "show:x")
+
+
+def test_a_strangers_button_is_ignored_and_one_without_a_message_answered() -> None:
+    body = {"message_id": 1, "date": 2, "chat": PRIVATE}
+    query = {"id": "q", "from": EVE, "data": "show:x", "message": body}
+    assert isinstance(asks({"update_id": 1, "callback_query": query}), Ignored)
+    bare = asks({"update_id": 1, "callback_query": {"id": "q", "from": EVE, "data": "x"}})
+    assert bare == Pressed(None, "q", "x")
+
+
+def test_kinds_that_are_not_read_are_ignored() -> None:
+    assert asks({"update_id": 1, "poll": {}}) == Ignored("unread kind")
+    assert asks({"update_id": 1, "edited_message": message()["message"]}) == Ignored("edited")

@@ -1,0 +1,307 @@
+"""The router: each row is closed once, by what it caused, and a bad one stops nobody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from daemon.chat import router as module
+from daemon.chat.intake import CHANNEL, Access
+from daemon.chat.lanes import Lanes
+from daemon.chat.router import Router
+from daemon.store import boots, inbox, journal, outbox, turns
+from daemon.store.db import Database, open_database
+from daemon.store.outbox import HOLD_AFTER, Draft
+from daemon.store.turns import TurnRow
+from daemon.store.values import Claim, Place
+from daemon.telegram.outbox import SHOW_HELD
+
+BOT = "42"
+HERE = Place(CHANNEL, BOT, "1")
+
+
+async def never(_turn: TurnRow) -> bool:
+    await trio.sleep_forever()
+    return False
+
+
+class Bench:
+    """A router with real lanes on a real database; what it wakes is collected."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.woken: list[Place] = []
+        self.lanes = Lanes(database, 4, never, self.woken.append)
+        access = Access(frozenset({1, 2}), frozenset({-100}))
+        self.router = Router(
+            database, BOT, access, self.lanes, self.woken.append, lambda: ["all is well"]
+        )
+        self.number = 0
+
+    def update(self, text: str | None = "hi", chat: int = 1, **more: Any) -> dict[str, Any]:
+        self.number += 1
+        where = {"id": chat, "type": "private" if chat > 0 else "supergroup"}
+        who = {"id": abs(chat) if chat > 0 else 1, "is_bot": False, "first_name": "Ada"}
+        body = {"message_id": self.number, "date": 1000, "chat": where, "from": who, **more}
+        return {"update_id": self.number, "message": {**body, "text": text}}
+
+    async def receive(self, *updates: dict[str, Any]) -> None:
+        """Put updates into the inbox and route them to the end."""
+        await self.database.write(inbox.receive, CHANNEL, BOT, updates, None, time.time())
+        while await self.router._route_some():
+            pass
+
+    async def say(self, text: str, chat: int = 1, **more: Any) -> None:
+        await self.receive(self.update(text, chat, **more))
+
+    async def all(self, statement: str) -> list[tuple[Any, ...]]:
+        def read(db: Any) -> list[tuple[Any, ...]]:
+            return [tuple(row) for row in db.execute(statement).fetchall()]
+
+        return await self.database.read(read)
+
+    async def outcomes(self) -> list[str]:
+        return [row[0] for row in await self.all("SELECT outcome FROM inbox ORDER BY id")]
+
+    async def replies(self) -> list[str]:
+        rows = await self.all("SELECT json_extract(params, '$.text') FROM outbox ORDER BY id")
+        return [row[0] for row in rows]
+
+    async def texts(self) -> list[tuple[int, str]]:
+        return await self.all("SELECT turn_id, content FROM messages ORDER BY id")
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with open_database(tmp_path / "famulus.db") as database:
+        yield Bench(database)
+
+
+async def test_a_message_becomes_a_turn_of_its_session(bench: Bench) -> None:
+    await bench.say("hello")
+    await bench.say("again")
+    await bench.say("elsewhere", chat=2)
+    assert await bench.outcomes() == ["turn"] * 3
+    sessions = await bench.all("SELECT session_id FROM turns ORDER BY id")
+    assert sessions[0] == sessions[1] != sessions[2]
+    assert bench.lanes.board.waiting == 3
+
+
+async def test_rows_name_the_turn_they_went_into(bench: Bench) -> None:
+    await bench.say("hello")
+    assert await bench.all("SELECT turn_id = (SELECT id FROM turns) FROM inbox") == [(1,)]
+
+
+async def test_a_batch_is_routed_in_order(bench: Bench) -> None:
+    await bench.receive(*[bench.update(f"line {n}") for n in range(module.BATCH + 20)])
+    assert [text for _, text in await bench.texts()] == [
+        f"line {n}" for n in range(module.BATCH + 20)
+    ]
+
+
+async def test_what_is_malformed_is_closed_and_the_rest_goes_on(bench: Bench) -> None:
+    broken = {"update_id": 900, "message": {"chat": 5}}
+    await bench.receive({"update_id": 901}, broken, {}, bench.update("fine"))
+    assert await bench.outcomes() == ["unread kind", "malformed", "malformed", "turn"]
+
+
+async def test_a_stranger_gets_silence(bench: Bench) -> None:
+    await bench.say("let me in", chat=666)
+    assert await bench.outcomes() == ["stranger"]
+    assert (await bench.replies(), await bench.texts()) == ([], [])
+
+
+async def test_a_text_of_a_megabyte_is_refused_in_words(bench: Bench) -> None:
+    await bench.say("x" * 1_000_000)
+    assert await bench.outcomes() == ["too long"]
+    assert "1,000,000" in (await bench.replies())[0]
+
+
+# --- Commands ---
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("/start", "Hello Ada"),
+        ("/help", "/new"),
+        ("/nonsense", "/nonsense"),
+        ("/new", "new conversation"),
+        ("/stop", "nothing to stop"),
+        ("/status", "all is well"),
+    ],
+)
+async def test_commands_are_answered_without_a_turn(bench: Bench, command: str, says: str) -> None:
+    # /status asks the Trio thread for its report, so the router runs as it does in the daemon.
+    await bench.say(command)
+    assert says in (await bench.replies())[0]
+    assert await bench.all("SELECT count(*) FROM turns") == [(0,)]
+    assert bench.woken == [HERE]
+
+
+async def test_stop_ends_the_turn_at_the_head_and_says_what_waits(bench: Bench) -> None:
+    for text in ("one", "two", "three"):
+        await bench.say(text)
+    await bench.say("/stop")
+    assert await bench.all("SELECT outcome FROM turns ORDER BY id") == [
+        ("stopped",),
+        (None,),
+        (None,),
+    ]
+    assert (await bench.replies())[0] == "Stopped. Going on with what waits: 2."
+    assert bench.lanes.board.waiting == 2
+
+
+async def test_stop_ends_only_the_session_it_was_said_in(bench: Bench) -> None:
+    await bench.say("one")
+    await bench.say("/stop", chat=2)
+    assert await bench.all("SELECT state FROM turns") == [("ready",)]
+
+
+# --- Gathering ---
+
+
+async def test_a_text_that_the_client_cut_is_one_turn(bench: Bench) -> None:
+    await bench.say("a" * 4096)
+    assert await bench.all("SELECT state FROM turns") == [("waiting",)]
+    await bench.say("b" * 4096)
+    await bench.say("and the end")
+    assert await bench.all("SELECT state FROM turns") == [("ready",)]
+    assert [text[0] for _, text in await bench.texts()] == ["a", "b", "a"]
+
+
+async def test_an_album_is_one_turn_with_its_caption(bench: Bench) -> None:
+    for caption in ("look", None, None):
+        album = {"caption": caption, "photo": [{"file_id": "x"}], "media_group_id": "9"}
+        await bench.receive(bench.update(None, **album))
+    turns_and_texts = await bench.texts()
+    assert len({turn for turn, _ in turns_and_texts}) == 1
+    assert turns_and_texts[0][1].startswith("look\n")
+    assert await bench.all("SELECT waiting_for FROM turns") == [("gathering",)]
+
+
+async def test_a_forward_joins_the_comment_before_it(bench: Bench) -> None:
+    origin = {"forward_origin": {"type": "user"}}
+    await bench.say("what do you think of this?", date=1000)
+    await bench.say("a long story", date=1000, **origin)
+    assert await bench.texts() == [
+        (1, "what do you think of this?"),
+        (1, "[forwarded] a long story"),
+    ]
+
+
+async def test_a_forward_of_its_own_is_a_turn_of_its_own(bench: Bench) -> None:
+    await bench.say("good morning", date=1000)
+    await bench.say("a long story", date=1100, forward_origin={"type": "user"})
+    assert [turn for turn, _ in await bench.texts()] == [1, 2]
+
+
+async def test_a_forward_takes_a_turn_that_has_begun_back_to_its_start(bench: Bench) -> None:
+    """The model is asked again, with both; the run that read only the comment has lost it."""
+    await bench.say("what of this?", date=1000)
+    boot = await bench.database.write(boots.begin, "test", 0.0)
+    held = Claim(1, boot, first=True, seen=1)
+    await bench.database.write(journal.hold, held, 0.0)
+    await bench.say("a story", date=1000, forward_origin={"type": "user"})
+    assert await bench.all("SELECT state, boot FROM turns") == [("ready", None)]
+    with pytest.raises(journal.NotOurs):
+        await bench.database.write(journal.hold, Claim(1, boot, first=False, seen=1), 0.0)
+
+
+async def test_a_forward_after_the_answer_is_a_turn_of_its_own(bench: Bench) -> None:
+    await bench.say("what of this?", date=1000)
+    await bench.database.write(turns.end, 1, "answered", 0.0)
+    await bench.say("a story", date=1000, forward_origin={"type": "user"})
+    assert [turn for turn, _ in await bench.texts()] == [1, 2]
+
+
+# --- Buttons ---
+
+
+def press(number: int, data: str, chat: int = 1) -> dict[str, Any]:
+    where = {"message_id": 1, "date": 1, "chat": {"id": chat, "type": "private"}}
+    who = {"id": chat, "is_bot": False, "first_name": "Ada"}
+    query = {"id": "q", "from": who, "data": data, "message": where}
+    return {"update_id": number, "callback_query": query}
+
+
+async def test_the_button_shows_what_was_held_once(bench: Bench) -> None:
+    draft = [Draft("sendMessage", {"text": "old"})]
+    await bench.database.write(outbox.enqueue, HERE, draft, 0.0)
+    ((_, _, ref),) = await bench.database.write(outbox.hold_old, HOLD_AFTER + 1)
+    await bench.receive(press(1, SHOW_HELD + ref), press(2, SHOW_HELD + ref))
+    answers = [text for text in await bench.replies() if text != "old"]
+    assert answers == ["Here they are.", "This button is no longer valid."]
+    assert await bench.all("SELECT count(*) FROM outbox WHERE state = 'queued'") == [(3,)]
+
+
+@pytest.mark.parametrize("data", ["show:forged", "approve:1", "", "x" * 64])
+async def test_every_button_is_answered(bench: Bench, data: str) -> None:
+    await bench.receive(press(1, data))
+    assert await bench.replies() == ["This button is no longer valid."]
+    assert await bench.outcomes() == ["button"]
+
+
+# --- A row that makes us fail ---
+
+
+async def test_a_poison_row_is_given_up_and_stops_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor runs the router again after each failure; here the test does."""
+    hear = module._hear
+
+    def poisoned(situation: Any, said: Any) -> int:
+        if said.text == "poison":
+            raise ZeroDivisionError("a fault of ours")
+        return hear(situation, said)
+
+    monkeypatch.setattr(module, "_hear", poisoned)
+    updates = [bench.update(text) for text in ("one", "poison", "two")]
+    await bench.database.write(inbox.receive, CHANNEL, BOT, updates, None, time.time())
+    failures = 0
+    more = True
+    while more:
+        try:
+            more = await bench.router._route_some()
+        except ZeroDivisionError:
+            failures += 1
+    assert failures == 1 + inbox.MAX_ATTEMPTS
+    assert await bench.outcomes() == ["turn", "dead", "turn"]
+    assert [text for _, text in await bench.texts()] == ["one", "two"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=8,
+)
+
+
+@settings(
+    max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(
+    fields=st.dictionaries(
+        st.sampled_from(["text", "caption", "photo", "date", "media_group_id", "forward_origin"]),
+        JSON,
+    )
+)
+def test_no_message_whatever_stops_the_router(tmp_path: Path, fields: dict[str, Any]) -> None:
+    async def route() -> list[str]:
+        async with open_database(tmp_path / "famulus.db") as database:
+            bench = Bench(database)
+            bench.number = abs(hash(str(fields))) % 10**9
+            update = bench.update("hi")
+            update["message"].update(fields)
+            await bench.receive(update)
+            return await bench.outcomes()
+
+    assert None not in trio.run(route)

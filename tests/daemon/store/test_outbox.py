@@ -1,0 +1,155 @@
+"""The outbox's rows: order within a destination, and what is known after a crash."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from daemon.store import outbox
+from daemon.store.outbox import HOLD_AFTER, MAX_WAIT, Draft, Part, destination_of
+from daemon.store.values import Place
+
+HERE = Place("telegram", "42", "1")
+THERE = Place("telegram", "42", "2")
+
+
+def say(db: sqlite3.Connection, *texts: str, place: Place = HERE, now: float = 0.0) -> None:
+    outbox.enqueue(db, place, [Draft("sendMessage", {"text": text}) for text in texts], now)
+
+
+def claim(db: sqlite3.Connection, boot: str, place: Place = HERE, now: float = 1.0) -> Part:
+    part = outbox.claim_next(db, destination_of(place), boot, now)
+    assert isinstance(part, Part)
+    return part
+
+
+def states(db: sqlite3.Connection) -> list[tuple[str, int]]:
+    rows = db.execute("SELECT state, doubts FROM outbox ORDER BY id").fetchall()
+    return [tuple(row) for row in rows]
+
+
+def test_parts_are_claimed_in_order_per_destination(db: sqlite3.Connection, boot: str) -> None:
+    say(db, "a", "b")
+    say(db, "x", place=THERE)
+    first = claim(db, boot)
+    assert first.params == {"text": "a"}
+    assert claim(db, boot, THERE).params == {"text": "x"}
+    outbox.sent(db, first.id, "9", 1.0)
+    assert claim(db, boot).params == {"text": "b"}
+
+
+def test_topics_of_a_chat_share_its_order(db: sqlite3.Connection, boot: str) -> None:
+    say(db, "a", place=Place("telegram", "42", "1", "7"))
+    say(db, "b")
+    assert claim(db, boot).place.topic == "7"
+
+
+def test_nothing_waits_is_none(db: sqlite3.Connection, boot: str) -> None:
+    assert outbox.claim_next(db, destination_of(HERE), boot, 1.0) is None
+
+
+def test_a_chat_that_must_wait_says_until_when(db: sqlite3.Connection, boot: str) -> None:
+    say(db, "a")
+    say(db, "x", place=THERE)
+    outbox.not_sent(db, claim(db, boot), 30.0, "429")
+    assert outbox.claim_next(db, destination_of(HERE), boot, 29.0) == 30.0
+    assert claim(db, boot, THERE).params == {"text": "x"}
+    assert claim(db, boot, now=30.0).attempts == 2
+
+
+def test_a_wait_from_another_clock_does_not_silence_a_chat(
+    db: sqlite3.Connection, boot: str
+) -> None:
+    """The clock was wrong when it was written, or is now."""
+    say(db, "a")
+    outbox.not_sent(db, claim(db, boot), 1000.0 + MAX_WAIT + 1, "429")
+    assert claim(db, boot, now=1000.0).params == {"text": "a"}
+
+
+# --- Doubt ---
+
+
+def test_what_was_being_sent_at_a_crash_is_sent_once_more(
+    db: sqlite3.Connection, boot: str
+) -> None:
+    say(db, "a", "b")
+    claim(db, boot)
+    outbox.recover(db)
+    assert states(db) == [("queued", 1), ("queued", 0)]
+    assert claim(db, boot).doubts == 1
+
+
+def test_the_second_doubt_leaves_it_open_and_goes_on(db: sqlite3.Connection, boot: str) -> None:
+    say(db, "a", "b")
+    for _ in range(2):
+        claim(db, boot)
+        outbox.recover(db)
+    assert states(db) == [("unknown", 2), ("queued", 0)]
+    assert claim(db, boot).params == {"text": "b"}
+
+
+def test_a_doubtful_answer_and_a_crash_are_counted_together(
+    db: sqlite3.Connection, boot: str
+) -> None:
+    say(db, "a")
+    outbox.doubtful(db, claim(db, boot), 0.0, "cut")
+    claim(db, boot)
+    outbox.recover(db)
+    assert states(db) == [("unknown", 2)]
+
+
+def test_an_edit_carries_no_doubt(db: sqlite3.Connection, boot: str) -> None:
+    outbox.enqueue(db, HERE, [Draft("editMessageText", {"message_id": 1, "text": "x"})], 0.0)
+    claim(db, boot)
+    outbox.recover(db)
+    outbox.doubtful(db, claim(db, boot), 0.0, "cut")
+    assert states(db) == [("queued", 0)]
+
+
+def test_what_certainly_was_not_sent_carries_no_doubt(db: sqlite3.Connection, boot: str) -> None:
+    say(db, "a")
+    for _ in range(20):
+        outbox.not_sent(db, claim(db, boot), 0.0, "refused connection")
+    assert states(db) == [("queued", 0)]
+
+
+# --- Old parts ---
+
+
+def test_old_parts_are_held_and_come_back_when_asked_for(db: sqlite3.Connection, boot: str) -> None:
+    say(db, "old 1", "old 2")
+    say(db, "young", now=HOLD_AFTER)
+    ((place, count, ref),) = outbox.hold_old(db, HOLD_AFTER + 1)
+    assert (place, count) == (HERE, 2)
+    assert claim(db, boot, now=HOLD_AFTER + 1).params == {"text": "young"}
+    assert outbox.show_held(db, HERE, ref, HOLD_AFTER + 2) == 2
+    assert outbox.show_held(db, HERE, ref, HOLD_AFTER + 2) == 0
+    queued = db.execute("SELECT params FROM outbox WHERE state = 'queued' ORDER BY seq").fetchall()
+    assert [row[0] for row in queued] == ['{"text": "old 1"}', '{"text": "old 2"}']
+    assert outbox.hold_old(db, HOLD_AFTER + 3) == []
+
+
+@pytest.mark.parametrize("place", [THERE, Place("telegram", "43", "1")])
+def test_a_button_shows_only_what_is_held_in_its_own_chat(
+    db: sqlite3.Connection, place: Place
+) -> None:
+    say(db, "secret")
+    ((_, _, ref),) = outbox.hold_old(db, HOLD_AFTER + 1)
+    assert outbox.show_held(db, place, ref, HOLD_AFTER + 2) == 0
+
+
+def test_a_forged_name_shows_nothing(db: sqlite3.Connection) -> None:
+    say(db, "secret")
+    outbox.hold_old(db, HOLD_AFTER + 1)
+    assert outbox.show_held(db, HERE, "nonsense", HOLD_AFTER + 2) == 0
+
+
+def test_a_group_that_moved_takes_its_unsent_parts_along(db: sqlite3.Connection, boot: str) -> None:
+    say(db, "a", "b")
+    claim(db, boot)
+    outbox.move_chat(db, destination_of(HERE), "-1001", 2.0)
+    assert outbox.claim_next(db, destination_of(HERE), boot, 2.0) is None
+    moved = Place("telegram", "42", "-1001")
+    first = claim(db, boot, moved)
+    assert first.params == {"text": "a"}

@@ -1,0 +1,283 @@
+"""The sender: every kind of failure touches only its own message, and order holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+from daemon.demo.botapi import BotApiServer
+from daemon.demo.faults import Fault
+from daemon.demo.servers import DemoServers
+from daemon.store import outbox as rows
+from daemon.store.db import Database
+from daemon.store.outbox import Draft
+from daemon.store.values import Place
+from daemon.telegram import outbox as module
+from daemon.telegram.api import (
+    Ambiguous,
+    ApiError,
+    BotApi,
+    NotSent,
+    Refused,
+    RefusedToken,
+    ServerFailed,
+    TooMany,
+    open_api,
+)
+from daemon.telegram.outbox import (
+    LONGEST_BACKOFF,
+    SHOW_HELD,
+    TOKEN_BACKOFF,
+    Again,
+    Doubt,
+    GiveUp,
+    Move,
+    Outbox,
+    after_failure,
+)
+from daemon.telegram.render import MAYBE_TWICE
+
+
+@pytest.mark.parametrize(
+    ("error", "decision"),
+    [
+        (TooMany(7.0), Again(7.0)),
+        (TooMany(1e9), Again(rows.MAX_WAIT)),
+        (RefusedToken(401, "Unauthorized"), Again(TOKEN_BACKOFF)),
+        (Refused(400, "Bad Request: message text is empty"), GiveUp()),
+        (Refused(403, "Forbidden: bot was blocked by the user"), GiveUp()),
+        (Refused(400, "group upgraded", -1001), Move("-1001")),
+        (NotSent("no route"), Again(0.5)),
+        (ServerFailed("502"), Doubt(module.DOUBT_BACKOFF)),
+        (Ambiguous("cut"), Doubt(module.DOUBT_BACKOFF)),
+    ],
+)
+def test_the_phase_of_a_failure_decides(error: ApiError, decision: module.Decision) -> None:
+    assert after_failure(error, 1) == decision
+
+
+def test_an_unreachable_network_is_tried_ever_less_often() -> None:
+    delays = [after_failure(NotSent("x"), n) for n in range(1, 2000)]
+    assert delays[:3] == [Again(0.5), Again(1.0), Again(2.0)]
+    assert delays[-1] == Again(LONGEST_BACKOFF)
+
+
+# --- Against the server ---
+
+CHATS = (1, 2, 3)
+
+
+def place(chat: int) -> Place:
+    return Place("telegram", "1000000001", str(chat))
+
+
+async def say(database: Database, sender: Outbox, chat: int, *texts: str) -> None:
+    drafts = [Draft("sendMessage", {"text": text}) for text in texts]
+    await database.write(rows.enqueue, place(chat), drafts, time.time())
+    sender.wake(place(chat))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DOUBT_BACKOFF", 0.01)
+
+
+@asynccontextmanager
+async def sending(database: Database, boot: str, api: BotApi) -> AsyncIterator[Outbox]:
+    sender = Outbox(database, boot, api.call)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(sender.run)
+        yield sender
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def api(demo: DemoServers) -> AsyncIterator[BotApi]:
+    for chat in CHATS:
+        demo.bot.user_says("/start", chat_id=chat, user_id=chat)
+    async with open_api(demo.bot.base_url, demo.bot.token) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sender(database: Database, boot: str, api: BotApi, quick: None) -> AsyncIterator[Outbox]:
+    async with sending(database, boot, api) as started:
+        yield started
+
+
+def shows(chat: int, *texts: str) -> Callable[[BotApiServer], bool]:
+    return lambda bot: bot.texts(chat) == list(texts)
+
+
+async def states(database: Database) -> list[str]:
+    def read(db: Any) -> list[str]:
+        return [row[0] for row in db.execute("SELECT state FROM outbox ORDER BY id").fetchall()]
+
+    return await database.read(read)
+
+
+async def test_parts_arrive_in_order_in_every_chat(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    texts = [f"line {index}" for index in range(20)]
+    for chat in CHATS:
+        await say(database, sender, chat, *texts)
+    for chat in CHATS:
+        await demo.bot.wait_for(shows(chat, *texts))
+    assert demo.bot.violations == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "first", "others"),
+    [
+        (Fault(method="sendMessage", status=429, retry_after=1), ["a", "b"], "sent"),
+        (Fault(method="sendMessage", status=403), ["b"], "failed"),
+        (Fault(method="sendMessage", status=400), ["b"], "failed"),
+        (Fault(method="sendMessage", status=500), [MAYBE_TWICE + "a", "b"], "sent"),
+        (Fault.bad_gateway(method="sendMessage"), [MAYBE_TWICE + "a", "b"], "sent"),
+        (Fault.cut_before(method="sendMessage"), [MAYBE_TWICE + "a", "b"], "sent"),
+        (Fault.cut_after(method="sendMessage"), ["a", MAYBE_TWICE + "a", "b"], "sent"),
+    ],
+)
+async def test_a_failure_touches_only_its_own_message(
+    demo: DemoServers,
+    database: Database,
+    sender: Outbox,
+    fault: Fault,
+    first: list[str],
+    others: str,
+) -> None:
+    fault.chat_id = 1
+    demo.bot.faults.add(fault)
+    await say(database, sender, 1, "a", "b")
+    await say(database, sender, 2, "x")
+    await demo.bot.wait_for(shows(2, "x"))
+    await demo.bot.wait_for(shows(1, *first))
+    await sender.close(5.0)
+    assert await states(database) == [others, "sent", "sent"]
+
+
+async def test_two_doubts_end_it_and_the_next_goes_on(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    demo.bot.faults.add(Fault.cut_after(method="sendMessage", times=2))
+    await say(database, sender, 1, "a", "b")
+    await demo.bot.wait_for(shows(1, "a", MAYBE_TWICE + "a", "b"))
+    await sender.close(5.0)
+    assert await states(database) == ["unknown", "sent"]
+
+
+async def test_what_an_earlier_run_was_sending_is_labelled(
+    demo: DemoServers, database: Database, boot: str, api: BotApi
+) -> None:
+    draft = [Draft("sendMessage", {"text": "a"})]
+    await database.write(rows.enqueue, place(1), draft, time.time())
+    claimed = rows.destination_of(place(1))
+    await database.write(rows.claim_next, claimed, boot, time.time())
+    async with sending(database, boot, api):
+        await demo.bot.wait_for(shows(1, MAYBE_TWICE + "a"))
+
+
+async def test_an_edit_that_changes_nothing_is_a_success(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    await say(database, sender, 1, "a")
+    await demo.bot.wait_for(shows(1, "a"))
+    edit = Draft("editMessageText", {"message_id": demo.bot.sent[-1].message_id, "text": "a"})
+    await database.write(rows.enqueue, place(1), [edit], time.time())
+    sender.wake(place(1))
+    await demo.bot.wait_for(lambda bot: any(c.method == "editMessageText" for c in bot.calls))
+    await sender.close(5.0)
+    assert await states(database) == ["sent", "sent"]
+
+
+async def test_the_chat_hears_of_a_part_that_was_refused(
+    demo: DemoServers, database: Database, sender: Outbox, boot: str
+) -> None:
+    """Except where the chat itself refuses us; and a notice is not about a notice."""
+
+    def answer(db: Any) -> None:
+        db.execute("INSERT INTO agents (id, name, created_at) VALUES ('a', 'a', 0)")
+        db.execute(
+            "INSERT INTO sessions (id, channel, account, chat, agent_id, created_at)"
+            " VALUES ('s', 'telegram', '1000000001', '1', 'a', 0)"
+        )
+        db.execute(
+            "INSERT INTO turns (id, ref, session_id, lane, cause, state, asked_at, created_at)"
+            " VALUES (1, 'r', 's', 's', 'update', 'ended', 0, 0)"
+        )
+        drafts = [Draft("sendMessage", {"text": "a"})]
+        rows.enqueue(db, place(1), drafts, time.time(), turn_id=1)
+
+    demo.bot.faults.add(Fault(method="sendMessage", status=400, description="Bad Request: no"))
+    await database.write(answer)
+    sender.wake(place(1))
+    await demo.bot.wait_for(lambda bot: len(bot.texts(1)) == 1)
+    assert "refused" in demo.bot.texts(1)[0]
+    assert "Bad Request: no" in demo.bot.texts(1)[0]
+
+
+async def test_a_group_that_moved_is_followed(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    fault = Fault(method="sendMessage", status=400, chat_id=1, migrate_to_chat_id=2)
+    demo.bot.faults.add(fault)
+    await say(database, sender, 1, "a", "b")
+    await demo.bot.wait_for(shows(2, "a", "b"))
+
+
+async def test_messages_of_days_ago_are_one_line_with_a_button(
+    demo: DemoServers, database: Database, boot: str, api: BotApi
+) -> None:
+    old = [Draft("sendMessage", {"text": "old"})] * 3
+    long_ago = time.time() - rows.HOLD_AFTER - 60
+    await database.write(rows.enqueue, place(1), old, long_ago)
+    async with sending(database, boot, api):
+        await demo.bot.wait_for(lambda bot: len(bot.texts(1)) == 1)
+    assert "3" in demo.bot.texts(1)[0]
+    (button,) = demo.bot.sent[0].params["reply_markup"]["inline_keyboard"][0]
+    assert button["callback_data"].startswith(SHOW_HELD)
+    assert len(button["callback_data"].encode()) <= 64
+
+
+async def test_closing_lets_a_send_in_flight_arrive_and_begins_no_other(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    stall = demo.bot.faults.add(Fault.stalled(method="sendMessage"))
+    await say(database, sender, 1, "a", "b")
+    await demo.bot.wait_for(lambda bot: any(c.method == "sendMessage" for c in bot.calls))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sender.close, 10.0)
+        stall.release()
+    assert demo.bot.texts(1) == ["a"]
+    assert await states(database) == ["sent", "queued"]
+
+
+async def test_a_send_that_hangs_does_not_hold_up_the_end(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    """It is cut off at the end of the grace, and stays `sending`: in doubt at the next start."""
+    demo.bot.faults.add(Fault.stalled(method="sendMessage"))
+    await say(database, sender, 1, "a")
+    await demo.bot.wait_for(lambda bot: any(c.method == "sendMessage" for c in bot.calls))
+    await sender.close(0.05)
+    assert await states(database) == ["sending"]
+
+
+async def test_cancelling_the_task_does_not_cancel_a_send(
+    demo: DemoServers, database: Database, boot: str, api: BotApi
+) -> None:
+    stall = demo.bot.faults.add(Fault.stalled(method="sendMessage"))
+    async with trio.open_nursery() as nursery:
+        sender = Outbox(database, boot, api.call)
+        await nursery.start(sender.run)
+        await say(database, sender, 1, "a")
+        await demo.bot.wait_for(lambda bot: any(c.method == "sendMessage" for c in bot.calls))
+        nursery.cancel_scope.cancel()
+        stall.release()
+    assert await states(database) == ["sent"]
