@@ -44,6 +44,7 @@ RETRY: Final = Policy(first_delay=0.25, max_delay=180.0, max_failures=None)
 READY_TIMEOUT: Final = 20.0  # seconds; building a sandbox and trying it takes well under one
 GRACE: Final = 3.0  # seconds from SIGTERM to SIGKILL
 KILL_TIMEOUT: Final = 5.0  # seconds for the kernel to end it after SIGKILL
+LAST_CALL: Final = GRACE + KILL_TIMEOUT + 1.0  # seconds; a shield is never without an end
 DRAIN: Final = 0.5  # seconds for last words; a grandchild may keep the pipe open for ever
 MAX_LINE: Final = 8192  # bytes of one line of the child's output; the rest of it is dropped
 LAST_WORDS: Final = 5  # lines of standard error that are told when the child dies
@@ -237,7 +238,8 @@ async def _child(command: Callable[[], Command]) -> AsyncIterator[_Child]:
                 try:
                     yield child
                 finally:
-                    await _end(child)
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_CALL):
+                        await _end(child)
                     readers.cancel_scope.cancel()
     finally:
         _close(popen)
@@ -276,24 +278,23 @@ def _pidfd(popen: subprocess.Popen[bytes]) -> Iterator[int]:
 async def _end(child: _Child) -> None:
     """Ask it to end, then kill it with its session; return when the kernel says that it is gone.
 
-    Shielded, and over after GRACE + KILL_TIMEOUT seconds in any case.
+    Over after GRACE + KILL_TIMEOUT seconds in any case.
     """
-    with trio.CancelScope(shield=True):
-        if not await _ended_by(child, signal.SIGTERM, GRACE):
-            _log.warning("executor does not end; killing it", pid=child.popen.pid)
-        # Also when the executor itself has ended: whatever is left of its session goes with it.
-        # It is not reaped yet, so the number of its group cannot be anybody else's.
-        if not await _ended_by(child, signal.SIGKILL, KILL_TIMEOUT):
-            _log.error("executor cannot be killed", pid=child.popen.pid)
+    if not await _ended_by(child, signal.SIGTERM, GRACE):
+        _log.warning("executor does not end; killing it", pid=child.popen.pid)
+    # Also when the executor itself has ended: whatever is left of its session goes with it. It is
+    # not reaped yet, so the number of its group cannot be anybody else's.
+    if not await _ended_by(child, signal.SIGKILL, KILL_TIMEOUT):
+        _log.error("executor cannot be killed", pid=child.popen.pid)
 
 
-async def _ended_by(child: _Child, number: signal.Signals, timeout: float) -> bool:
+async def _ended_by(child: _Child, number: signal.Signals, seconds: float) -> bool:
     with suppress(ProcessLookupError):
         if number == signal.SIGKILL:
             os.killpg(child.popen.pid, number)
         else:
             signal.pidfd_send_signal(child.pidfd, number)
-    with trio.move_on_after(timeout) as scope:
+    with trio.move_on_after(seconds) as scope:
         await child.exited()
     return not scope.cancelled_caught
 
