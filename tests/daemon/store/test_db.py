@@ -148,7 +148,7 @@ def test_a_newer_schema_is_refused_by_name(path: Path, db: sqlite3.Connection) -
         "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
         " VALUES ('famulus', 'from_the_future', '2030')"
     )
-    with pytest.raises(StoreError, match="from_the_future.*newer"):
+    with pytest.raises(StoreError, match=r"from_the_future.*newer"):
         migrate(path)
 
 
