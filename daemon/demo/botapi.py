@@ -14,7 +14,8 @@ call, `world` is what Telegram knows, `sending`, `editing`, `service` and `polli
 
 `sent` lists, in order, everything that the chats showed because of the bot; `calls` lists every
 call that arrived, refused ones too; `violations` lists calls that the reference does not allow
-(unknown parameters, wrong types, a method not played here), which are also refused with 400.
+(unknown parameters, wrong types, a method not played here), which are also refused with 400, and
+entities that the server drops or clips in silence.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from daemon.demo.forms import FormError, read_form
 from daemon.demo.http import Answer, Request, Response, serve
 from daemon.demo.params import BadParameter, method_names, read_params
 from daemon.demo.polling import WEBHOOK_SET, Polling
+from daemon.demo.text import carelessness
 from daemon.demo.world import Chat, Message, Wire, World
 
 T = TypeVar("T")
@@ -322,10 +324,17 @@ class BotApiServer:
         if call.method not in METHODS:
             self.violations.append(Violation(call.method, "", "not played by this server"))
             raise ApiError(400, f"Bad Request: this server does not play {call.method}")
+        self._note_carelessness(call)
         result = METHODS[call.method](self.world, call)
         if call.method == "setWebhook" and self.world.webhook.url:
             self._polling.conflict(WEBHOOK_SET)
         return result
+
+    def _note_carelessness(self, call: Call) -> None:
+        for text, entities in (("text", "entities"), ("caption", "caption_entities")):
+            given = call.params.get(entities)
+            if given and (problem := carelessness(call.params.get(text, ""), given)):
+                self.violations.append(Violation(call.method, entities, problem))
 
 
 def _spoken(text: str | None) -> Wire:

@@ -48,7 +48,7 @@ class Call:
         chat_id = self.params.get("chat_id")
         try:
             return None if chat_id is None else int(chat_id)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
 
 

@@ -8,6 +8,7 @@ the method it is for), values of a JSON body keep their JSON type. Pure function
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -15,6 +16,9 @@ from attrs import field, frozen
 
 # The official server's limit for all parameters of a call together, files excepted.
 MAX_PARAMETER_BYTES = 1 << 20
+
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class FormError(Exception):
@@ -78,7 +82,17 @@ def _json_object(body: bytes) -> dict[str, Any]:
         raise FormError(400, f"Bad Request: can't parse JSON: {error}") from None
     if not isinstance(value, dict):
         raise FormError(400, "Bad Request: JSON object expected")
+    if _SURROGATE.search(body):
+        _refuse_surrogates(value)
     return value
+
+
+def _refuse_surrogates(value: dict[str, Any]) -> None:
+    """Refuse half a character, which JSON's escapes can name and UTF-8 cannot carry."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise FormError(400, "Bad Request: strings must be encoded in UTF-8") from None
 
 
 def _options(text: str) -> dict[str, str]:

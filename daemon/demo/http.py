@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import NoReturn, TypeAlias, TypeVar, cast
 
 import h11
@@ -39,6 +40,9 @@ MAX_BODY_BYTES = 52 * 1024 * 1024
 # After a refusal the rest of an upload is read and dropped for this long, or the client would see
 # a reset connection in place of the answer.
 LINGER_SECONDS = 1.0
+
+# Others are refused; HEAD and CONNECT would need rules of their own.
+METHODS = frozenset({"GET", "POST"})
 
 # What trio raises when the other side has gone.
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
@@ -74,7 +78,7 @@ class Response:
 class Stream:
     """A chunked answer; each item of `chunks` is written as it comes."""
 
-    chunks: AsyncIterable[bytes]
+    chunks: AsyncGenerator[bytes, None]
     status: int = 200
     content_type: str = "text/event-stream"
     headers: tuple[tuple[str, str], ...] = ()
@@ -164,6 +168,9 @@ class _Connection:
             return False
         if request is None:
             return False
+        if request.method not in METHODS:
+            await self._send(Response(501))
+            return False
         await self._send(await self._handled(request))
         return self._http.our_state is h11.DONE and await self._body_is_read()
 
@@ -235,8 +242,10 @@ class _Connection:
 
     async def _send_stream(self, answer: Stream) -> None:
         await self._stream.send_all(self._head(answer, ("transfer-encoding", "chunked")))
-        async for chunk in answer.chunks:
-            await self._write(h11.Data(data=chunk))
+        # Closed here and now when the client has gone: nobody else would, before the collector.
+        async with aclosing(answer.chunks) as chunks:
+            async for chunk in chunks:
+                await self._write(h11.Data(data=chunk))
         await self._write(h11.EndOfMessage())
 
     def _head(self, answer: Response | Stream, framing: tuple[str, str]) -> bytes:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -189,7 +189,9 @@ class ModelServer:
         return Stream(_events(chat, reply, fault))
 
 
-async def _events(chat: ChatRequest, reply: Reply, fault: ModelFault) -> AsyncIterator[bytes]:
+async def _events(
+    chat: ChatRequest, reply: Reply, fault: ModelFault
+) -> AsyncGenerator[bytes, None]:
     """Give the server-sent events of a reply, as far as the fault lets them come."""
     held: list[bytes] = []
     for count, delta in enumerate(_deltas(reply)):

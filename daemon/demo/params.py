@@ -13,6 +13,7 @@ number, a boolean or an object, because that is what a form can carry.
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from attrs import frozen
 
 from daemon.demo.forms import Form
 
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 TRUE_WORDS = frozenset({"true", "yes", "1"})
 FALSE_WORDS = frozenset({"false", "no", "0"})
 SIMPLE: dict[str, tuple[type, ...]] = {
@@ -115,7 +117,7 @@ def _read_value(param: Param, raw: Any) -> Any:  # noqa: ANN401 (values of any J
 
 def _from_text(param: Param, text: str) -> Any:  # noqa: ANN401
     """Turn a form's text into the parameter's type; leave it as it is when it is none."""
-    if "int" in param.types and text.lstrip("-").isdecimal():
+    if "int" in param.types and _INTEGER.fullmatch(text):
         return int(text)
     if "str" in param.types or "InputFile" in param.types:
         return text

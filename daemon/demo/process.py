@@ -32,6 +32,7 @@ REAL_DAEMON: Final = (sys.executable, "-m", "daemon", "run", "--with-executor", 
 # Seconds beyond the daemon's own grace before it is killed.
 END_TIMEOUT: Final = 12.0
 KILL_TIMEOUT: Final = 5.0
+STOP_TIMEOUT: Final = END_TIMEOUT + KILL_TIMEOUT + 1.0
 LAST_LINES: Final = 12
 LINE_WIDTH: Final = 400
 
@@ -80,11 +81,13 @@ class DaemonProcess:
         await self._end(signal.SIGKILL, KILL_TIMEOUT)
 
     async def stop(self) -> int:
-        """Ask it to end, wait, kill it if it does not; shielded and bounded. Returns its code."""
-        with trio.CancelScope(shield=True):
-            code = await self._end(signal.SIGTERM, END_TIMEOUT)
-            if code is None:
-                code = await self._end(signal.SIGKILL, KILL_TIMEOUT)
+        """Ask it to end, wait, kill it if it does not. Returns its exit code.
+
+        Takes at most STOP_TIMEOUT seconds; to be called under a shield of that length.
+        """
+        code = await self._end(signal.SIGTERM, END_TIMEOUT)
+        if code is None:
+            code = await self._end(signal.SIGKILL, KILL_TIMEOUT)
         return -signal.SIGKILL if code is None else code
 
     async def _end(self, number: signal.Signals, timeout: float) -> int | None:

@@ -27,7 +27,7 @@ from daemon.demo.botapi import BotApiServer
 from daemon.demo.changes import NeverHappened
 from daemon.demo.place import Place, temporary_place, toml, write_private
 from daemon.demo.play import Play
-from daemon.demo.process import REAL_DAEMON, DaemonDied, DaemonProcess
+from daemon.demo.process import REAL_DAEMON, STOP_TIMEOUT, DaemonDied, DaemonProcess
 from daemon.demo.sandbox import Sandbox, find_sandbox
 from daemon.demo.servers import DemoServers, open_demo_servers
 from daemon.demo.setup import USER_ID, Setup, choose, document
@@ -101,7 +101,7 @@ class Demo:
     async def end_on(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         """Cancel everything at the first signal."""
         async for _number in signals:
-            self.terminal.say()
+            self.terminal.close()
             scope.cancel()
 
     @asynccontextmanager
@@ -117,7 +117,8 @@ class Demo:
             await self._start()
             yield
         finally:
-            await self._stop()
+            with trio.move_on_after(STOP_TIMEOUT, shield=True):
+                await self._stop()
 
     def _write_config(self) -> None:
         bot, model = self.servers.bot, self.servers.model

@@ -54,7 +54,7 @@ class Stage:
                     return
                 await self._take_line(line.strip())
                 self.terminal.prompt()
-        self.terminal.say()
+        self.terminal.close()
 
     async def _take_line(self, line: str) -> None:
         verb, _, number = line.partition(" ")

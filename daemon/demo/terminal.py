@@ -52,6 +52,12 @@ class Terminal:
             self._write_prompt()
         self.out.flush()
 
+    def close(self) -> None:
+        """Leave the prompt's line; nothing is asked any more."""
+        if self.prompting:
+            self.prompting = False
+            self.say()
+
     def message(self, name: str, colour: str, text: str) -> None:
         """Write a message of the conversation, further lines indented below the name."""
         indent = " " * (len(name) + 2)

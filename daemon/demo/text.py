@@ -45,6 +45,24 @@ def units(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
 
 
+def carelessness(text: str, entities: list[Entity]) -> str:
+    """Say what the server would put right in silence; "" when there is nothing.
+
+    The bot is not told of it either, but what it meant is lost: worth knowing in a test.
+    """
+    if len(entities) > MAX_ENTITIES:
+        return f"{len(entities)} entities, of which {MAX_ENTITIES} are kept"
+    end = units(text)
+    for entity in entities:
+        if (
+            entity["offset"] < 0
+            or entity["length"] <= 0
+            or entity["offset"] + entity["length"] > end
+        ):
+            return f"an entity outside of the text's {end} units: {entity}"
+    return ""
+
+
 def read_text(
     text: str, entities: list[Entity] | None, parse_mode: str, limit: int = MAX_TEXT
 ) -> tuple[str, list[Entity]]:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from functools import cache
+from typing import Any
 
 import httpx
 import pytest
 import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from daemon.demo.calls import Violation
+from daemon.demo.botapi import METHODS, BotApiServer
+from daemon.demo.calls import ApiError, Call, Violation
 from daemon.demo.changes import NeverHappened
 from daemon.demo.editing import NOT_MODIFIED
 from daemon.demo.faults import Fault
+from daemon.demo.forms import Upload
+from daemon.demo.params import _data, _fields_of, params_of
 from tests.demo.bots import Bot
 
 
@@ -302,3 +310,76 @@ async def test_waiting_in_vain_tells_what_was_seen(bot: Bot) -> None:
     await bot.ok("getMe")
     with pytest.raises(NeverHappened, match="getMe -> 200"):
         await bot.server.wait_for(lambda server: server.sent, timeout=0.01)
+
+
+async def test_what_the_server_puts_right_in_silence_is_on_record(bot: Bot) -> None:
+    """Entities that are dropped or clipped do not fail the call, but a test can see them."""
+    bot.server.user_says("hello")
+    bold = {"type": "bold", "offset": 0, "length": 1}
+    for entities in ([bold] * 101, [{**bold, "length": 9}]):
+        await bot.ok("sendMessage", chat_id=1, text="short", entities=entities)
+        assert bot.server.violations.pop().parameter == "entities"
+    await bot.ok("sendMessage", chat_id=1, text="short", entities=[bold])
+    assert bot.server.violations == []
+
+
+async def test_half_a_character_is_refused(bot: Bot) -> None:
+    """JSON can name a lone surrogate; text cannot hold one."""
+    bot.server.user_says("hello")
+    url = f"/bot{bot.server.token}/sendMessage"
+    for text, status in ((b"\\ud83d", 400), (b"\\ud83d\\ude00", 200)):
+        body = b'{"chat_id": 1, "text": "' + text + b'"}'
+        answer = await bot.http.post(
+            url, content=body, headers={"content-type": "application/json"}
+        )
+        assert answer.status_code == status
+
+
+def values_of(types: tuple[str, ...]) -> st.SearchStrategy[Any]:
+    """Make values of a parameter's types, as deep as a bot would go."""
+    return st.one_of([values_of_one(name) for name in types])
+
+
+@cache
+def values_of_one(name: str) -> st.SearchStrategy[Any]:
+    if name.startswith("[]"):
+        return st.lists(values_of_one(name[2:]), max_size=3)
+    if name in SIMPLE_VALUES:
+        return SIMPLE_VALUES[name]
+    line = _data()["types"][name]
+    if line.startswith("="):
+        return st.deferred(lambda: values_of(tuple(line[1:].split("|"))))
+    fields = {
+        f.name: st.deferred(lambda types=f.types: values_of(types))
+        for f in _fields_of(name).values()
+    }
+    needed = {f.name: fields[f.name] for f in _fields_of(name).values() if f.required}
+    other = {f: fields[f] for f in list(fields)[:6] if f not in needed}
+    return st.fixed_dictionaries(needed, optional=other)
+
+
+SIMPLE_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "int": st.sampled_from([-100, 0, 1, 2, 7, 10**18]),
+    "float": st.floats(),
+    "bool": st.booleans(),
+    "str": st.sampled_from(["", "x", "<b>x</b>", "HTML", "attach://f", "typing", "y" * 5000]),
+    "InputFile": st.just("attach://f"),
+}
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data(), st.sampled_from(sorted(METHODS)))
+def test_no_call_breaks_the_server(data: st.DataObject, method: str) -> None:
+    """Any call that keeps to the reference has a result or a refusal, which JSON can carry."""
+    server = BotApiServer()
+    server.user_says("hello")
+    server.user_says("hello", chat_id=-100, message_thread_id=7)
+    given_params = {
+        p.name: data.draw(values_of(p.types), label=p.name)
+        for p in params_of(method).values()
+        if p.required or data.draw(st.booleans())
+    }
+    call = Call(method, given_params, 0.0, {"f": Upload("f", "text/plain", b"x")})
+    with suppress(ApiError):
+        json.dumps(METHODS[method](server.world, call))
+    json.dumps([message.wire() for message in server.chat(1)])

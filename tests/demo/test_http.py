@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import httpx
@@ -226,3 +226,31 @@ async def test_a_client_that_waits_for_100_continue_gets_it() -> None:
             assert b"100" in await stream.receive_some(100)
             await stream.send_all(b"ok")
             assert (await stream.receive_some(1000)).endswith(b"ok")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf",
+        b"GET / HT",
+        b"",
+    ],
+)
+async def test_no_client_ends_the_server(raw: bytes) -> None:
+    """Whatever a client sends, and wherever it stops, others are served on."""
+    async with served(echo) as client:
+        stream = await trio.open_tcp_stream("127.0.0.1", client.base_url.port or 0)
+        async with stream:
+            with trio.fail_after(2), suppress(trio.BrokenResourceError):
+                await stream.send_all(raw)
+                await stream.send_eof()
+                while await stream.receive_some(1000):
+                    pass
+        assert (await client.post("/", content=b"on")).text == "on"
