@@ -49,12 +49,6 @@ CONTROL_SOCKET: Final = "control.sock"
 # read whole before it is refused.
 MAX_FILE_BYTES: Final = 1024 * 1024
 
-INSTRUCTIONS: Final = (
-    "You are Famulus, a helpful assistant in a Telegram chat. Answer briefly and exactly, in the "
-    "language of the question. Use the tools where they give a better answer than memory does, "
-    "and say so plainly when you do not know."
-)
-
 
 class ConfigError(Fatal):
     """The configuration cannot be used. `problems` has one sentence for each thing to correct."""
@@ -115,11 +109,11 @@ class Model:
 class Agent:
     """`[agent]`: how a turn is conducted. Steps are model calls; times are seconds of running."""
 
-    instructions: str = INSTRUCTIONS
+    instructions: str = ""
     zone: str = "UTC"
     max_steps: int = 25
     max_turn_seconds: float = 600.0
-    concurrent_turns: int = 8
+    concurrent_turns: int = 32
 
 
 @frozen(kw_only=True)

@@ -220,7 +220,6 @@ RULES: Final[Mapping[str, Rule]] = {
     "model.connect_timeout": _above_zero,
     "model.read_timeout": _above_zero,
     "model.max_attempts": _between(1, 20),
-    "agent.instructions": _text,
     "agent.zone": _zone,
     "agent.max_steps": _at_least(1),
     "agent.max_turn_seconds": _above_zero,
