@@ -5,8 +5,16 @@ first answer is wanted, never at start. Two of its habits are not ours: it retri
 (off: `agent.retry` is the one policy), and its typed path costs 18 ms for a stream of 200 chunks,
 so requests go through `extra_body` and streams are read raw by `agent.stream`.
 
-A stream that is cut before its first word is tried again as if nothing had been. One that is cut
-later is gone on with: what was said is kept, and the next attempt is asked to continue from there.
+What happens when an answer breaks off depends on how far it had come:
+
+- before its first word: the request is made again as if nothing had been;
+- later: what was said is kept, and the next attempt shows it to the model and asks it to go on from
+  there; so nobody reads anything twice, and nothing that was said is lost. Tool calls of the cut
+  attempt are dropped, since the last of them may be half a call: the model makes them again;
+- after the model had said why it ends: it is whole, and losing the connection changes nothing.
+
+When the attempts are used up, ModelFailed carries the text so far in `partial`. The driver then
+delivers that text with a remark that it breaks off and why; it never passes for an answer.
 """
 
 from __future__ import annotations
@@ -15,8 +23,8 @@ import email.utils
 import random
 import ssl
 import time
-from collections.abc import Callable, Sequence
-from itertools import count
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -26,7 +34,16 @@ from attrs import define, field, frozen
 from agent import retry
 from agent.ports import ModelFailed
 from agent.retry import Failure
-from agent.stream import DONE, BadStream, Completion, EventLines
+from agent.stream import (
+    DONE,
+    MAX_DETAIL,
+    BadStream,
+    Completion,
+    Endless,
+    Events,
+    ReportedError,
+)
+from agent.text import clean
 from agent.transcript import Answer
 
 if TYPE_CHECKING:
@@ -36,13 +53,28 @@ CONTINUE = (
     "Your last answer was cut off by a lost connection. Go on exactly where it stopped,"
     " without repeating anything and without a remark about it."
 )
-LENGTH_NOTE = "\n\n[The answer ends here: it reached the model's length limit.]"
 NO_KEY = "none"  # servers without keys still want the header
-MAX_DETAIL = 300  # characters of a provider's own words that are kept
+KEEP_CONNECTION = 30.0  # seconds; a tool's run is shorter, and a new TLS connection costs 50 ms
+# How long the end of a body may take after its last event, with which it comes nearly always.
+DRAIN_SECONDS = 0.1
 
 OUT_OF_REACH = "I cannot reach the model provider."
-NONSENSE = "The model provider's answer made no sense; model.base_url may be wrong."
+NO_COMPLETION = "The model provider did not answer as a model does; model.base_url may be wrong."
 CUT = "The connection to the model was lost."
+TOO_SLOW = "The model did not answer in time."
+
+# Answers that end for one of these reasons are not whole: what their readers are told, and what is
+# said if there is no answer at all. Asking again would bring the same.
+BROKEN_OFF = {
+    "length": (
+        "\n\n[The answer ends here: it reached the model's length limit.]",
+        "The model reached its length limit before it had answered.",
+    ),
+    "content_filter": (
+        "\n\n[The answer ends here: the provider's content filter stopped it.]",
+        "The model provider's content filter stopped the answer.",
+    ),
+}
 
 
 @frozen
@@ -83,62 +115,104 @@ class OpenAIModel:
         *,
         on_text: Callable[[str], None] | None = None,
     ) -> Answer:
-        """The model's next answer; raises ModelFailed when the retry policy gives up."""
+        """The model's next answer; raises ModelFailed when the retry policy gives up.
+
+        `on_text` is called with each piece of text as it comes, continuations included.
+        """
         await self.warm()
-        said = ""
-        for attempt in count(1):
-            request = self._request([*messages, *_continuation(said)], tools)
-            outcome = await self._attempt(request, on_text or _ignore)
+        said, attempt = "", 0
+        while True:
+            attempt += 1
+            request = _request([*messages, *_continuation(said)], tools)
+            outcome = await self._attempt(request, said, on_text or _ignore)
             if isinstance(outcome, Answer):
                 return attrs.evolve(outcome, text=said + outcome.text)
-            said += outcome.said
+            said += outcome.said if said or outcome.said.strip() else ""
             wait = retry.delay(outcome, attempt, self.options.max_attempts, random.random())  # noqa: S311  (jitter)
             if wait is None:
                 raise ModelFailed(outcome.sentence, outcome.error, said)
             await trio.sleep(wait)
-        raise AssertionError  # count() has no end
-
-    def _request(
-        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]
-    ) -> dict[str, Any]:
-        request: dict[str, Any] = {"messages": messages, "stream_options": {"include_usage": True}}
-        return {**request, "tools": tools} if tools else request
 
     async def _attempt(
-        self, request: dict[str, Any], on_text: Callable[[str], None]
+        self, request: dict[str, Any], said: str, on_text: Callable[[str], None]
     ) -> Answer | Failure:
-        """Make the request once. Every fault of the far side is a Failure, never raised."""
-        import httpx2  # noqa: PLC0415  (loaded with openai, in `warm`)
-        import openai  # noqa: PLC0415
-
+        """Make the request once; `said` is what earlier attempts had brought."""
         completion = Completion()
-        try:
-            await self._stream(request, completion, on_text)
-        except openai.APIStatusError as error:
-            return _status_failure(error, self.options.name)
-        except (openai.APITimeoutError, httpx2.TimeoutException):
-            return Failure("The model did not answer in time.", "timeout", said=completion.text)
-        except (openai.APIConnectionError, httpx2.HTTPError) as error:
-            sentence = CUT if completion.text else OUT_OF_REACH
-            return Failure(sentence, f"connection: {_root(error)}", said=completion.text)
-        except BadStream as error:
-            return Failure(NONSENSE, f"bad stream: {error}", said=completion.text)
-        return _judge(completion)
+        failure = await self._stream(request, completion, on_text)
+        if completion.finish_reason:
+            return _judge(completion, said)
+        return attrs.evolve(failure or _unfinished(completion), said=completion.text)
 
     async def _stream(
         self, request: dict[str, Any], completion: Completion, on_text: Callable[[str], None]
+    ) -> Failure | None:
+        """Fill the completion. Every fault of the far side is a Failure, never raised."""
+        import httpx2  # noqa: PLC0415  (loaded with openai, in `warm`)
+        import openai  # noqa: PLC0415
+
+        try:
+            await self._receive(request, completion, on_text)
+        except openai.APIStatusError as error:
+            return _status_failure(error, self.options.name)
+        except (openai.APITimeoutError, httpx2.TimeoutException):
+            return Failure(TOO_SLOW, "timeout")
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            return Failure(CUT if completion.begun else OUT_OF_REACH, f"connection: {_root(error)}")
+        except BadStream as error:
+            return _stream_failure(error)
+        return None
+
+    async def _receive(
+        self, request: dict[str, Any], completion: Completion, on_text: Callable[[str], None]
     ) -> None:
         assert self._client is not None  # noqa: S101  (`complete` has warmed it)
-        lines = EventLines()
         async with self._client.chat.completions.with_streaming_response.create(
             model=self.options.name, messages=[], stream=True, extra_body=request
         ) as response:
-            async for chunk in response.iter_bytes():
-                for payload in lines.feed(chunk):
-                    if payload == DONE:
-                        return
-                    if said := completion.feed(payload):
-                        on_text(said)
+            chunks = response.http_response.aiter_bytes()
+            fault = await _fold(chunks, completion, on_text)
+            await _drain(chunks)
+        if fault is not None:
+            raise fault
+
+
+async def _fold(
+    chunks: AsyncIterator[bytes], completion: Completion, on_text: Callable[[str], None]
+) -> BadStream | None:
+    """Read events into the completion until the last; returns what was wrong with one."""
+    events = Events()
+    try:
+        async for chunk in chunks:
+            if _take(events.feed(chunk), completion, on_text):
+                return None
+        _take(events.end(), completion, on_text)
+    except BadStream as error:
+        return error
+    return None
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read what follows the last event, or the event that made no sense.
+
+    A response that is left before its end takes its connection with it, and the next call would
+    begin with a handshake. If the end does not come soon, the wait for it is cancelled, which
+    closes the library's nested generators; left in the middle they would be closed by nobody.
+    """
+    import httpx2  # noqa: PLC0415  (loaded with openai, in `warm`)
+
+    with trio.move_on_after(DRAIN_SECONDS), suppress(httpx2.HTTPError):
+        async for _ in chunks:
+            pass
+
+
+def _take(payloads: Sequence[str], completion: Completion, on_text: Callable[[str], None]) -> bool:
+    """Take in some events; True after the one that says that it is the last."""
+    for payload in payloads:
+        if payload == DONE:
+            return True
+        if said := completion.feed(payload):
+            on_text(said)
+    return False
 
 
 def _build(options: ModelOptions) -> AsyncOpenAI:
@@ -155,11 +229,21 @@ def _build(options: ModelOptions) -> AsyncOpenAI:
         max_retries=0,
         timeout=timeout,
         http_client=httpx2.AsyncClient(
-            timeout=timeout, trust_env=False, verify=options.tls or True
+            timeout=timeout,
+            # No bound of its own: a request that is cancelled while it waits for a slot of the
+            # pool keeps it for ever. How many turns run at once is bounded elsewhere.
+            limits=httpx2.Limits(max_connections=None, keepalive_expiry=KEEP_CONNECTION),
+            trust_env=False,
+            verify=options.tls or True,
         ),
     )
     client.platform_headers()  # reads the system's release files once; here, not on the loop
     return client
+
+
+def _request(messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    request: dict[str, Any] = {"messages": messages, "stream_options": {"include_usage": True}}
+    return {**request, "tools": tools} if tools else request
 
 
 def _continuation(said: str) -> list[dict[str, Any]]:
@@ -172,23 +256,43 @@ def _ignore(_text: str) -> None:
     """Nobody watches the answer grow."""
 
 
-def _judge(completion: Completion) -> Answer | Failure:
-    """Whether a stream that ended without an error was an answer."""
-    if not completion.finish_reason:
-        return Failure(CUT, "the stream ended before the answer did", said=completion.text)
-    answer = completion.answer()
-    if completion.finish_reason == "length":
-        return attrs.evolve(answer, text=answer.text + LENGTH_NOTE)
-    if answer.text.strip() or answer.calls:
-        return answer
-    return Failure("The model gave an empty answer.", f"empty ({completion.finish_reason})")
+# --- What became of an attempt ---
+
+
+def _judge(completion: Completion, said: str) -> Answer | Failure:
+    """What a stream that came to its end has brought, after `said` in earlier attempts."""
+    answer, reason = completion.answer(), completion.finish_reason
+    note, failed = BROKEN_OFF.get(reason, ("", "The model gave an empty answer."))
+    if answer.calls:
+        return answer  # arguments that are not whole are not JSON, which the tool will say
+    if answer.text.strip() or said:
+        # A continuation of nothing says that only the end had been missing.
+        return attrs.evolve(answer, text=answer.text + note)
+    return Failure(failed, f"empty ({reason})", final=bool(note))
+
+
+def _unfinished(completion: Completion) -> Failure:
+    """A body that ended in good order before the answer in it did, or held none."""
+    if completion.begun:
+        return Failure(CUT, "the stream ended before the answer did")
+    return Failure(NO_COMPLETION, "a body without events")
+
+
+def _stream_failure(error: BadStream) -> Failure:
+    if isinstance(error, ReportedError):
+        return Failure(
+            f"The model provider reported an error: {error}", f"reported: {error}", error.status
+        )
+    return Failure(NO_COMPLETION, f"bad stream: {error}", final=isinstance(error, Endless))
 
 
 def _status_failure(error: APIStatusError, model: str) -> Failure:
-    status = error.status_code
+    # A quota that is used up comes as 429 too, and does not come back by waiting.
+    status = 402 if error.code == "insufficient_quota" else error.status_code
+    detail = _detail(error)
     return Failure(
-        _status_sentence(status, model, error.message),
-        f"HTTP {status}: {error.message[:MAX_DETAIL]}",
+        _status_sentence(status, model, detail),
+        f"HTTP {error.status_code}: {detail}",
         status=status,
         retry_after=_retry_after(error.response.headers.get("retry-after"), time.time()),
     )
@@ -196,18 +300,26 @@ def _status_failure(error: APIStatusError, model: str) -> Failure:
 
 def _status_sentence(status: int, model: str, detail: str) -> str:
     match status:
-        case 401 | 403:
+        case 401:
             return "The model provider refused the API key (model.api_key)."
         case 402:
             return "The model provider wants to be paid first."
-        case 404:
+        case 404 | 301 | 302 | 307 | 308:
             return f"The model provider does not know {model!r}, or model.base_url is wrong."
         case 429:
             return "The model provider is limiting our requests; please try again later."
         case _ if status >= 500:  # noqa: PLR2004
             return "The model provider has trouble at its end; please try again later."
         case _:
-            return f"The model provider refused the request: {detail[:MAX_DETAIL]}"
+            return f"The model provider refused the request: {detail}"
+
+
+def _detail(error: APIStatusError) -> str:
+    """The provider's own words; the library leaves out those that are no `error.message`."""
+    words, body = error.message, str(error.body or "")
+    if " - " not in words and body and not body.startswith("<"):
+        words = f"{words} - {body}"
+    return clean(" ".join(words.split()))[:MAX_DETAIL]
 
 
 def _retry_after(value: str | None, now: float) -> float | None:
@@ -215,10 +327,17 @@ def _retry_after(value: str | None, now: float) -> float | None:
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        parsed = email.utils.parsedate_tz(value)
-        return max(0.0, email.utils.mktime_tz(parsed) - now) if parsed else None
+        return _seconds_until(value, now)
+    return max(0.0, seconds) if seconds == seconds else None  # noqa: PLR0124  (NaN is not itself)
+
+
+def _seconds_until(date: str, now: float) -> float | None:
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(date).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _root(error: BaseException) -> str:

@@ -13,7 +13,6 @@ import argparse
 import gc
 import os
 import platform
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -88,4 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -47,7 +47,7 @@ LINES = (
 
 def table(ours: Mapping[str, Sequence[float]], floor: Mapping[str, Sequence[float]]) -> str:
     """The lines that there are samples for, in columns."""
-    rows = [HEAD]
+    rows: list[tuple[str, ...]] = [HEAD]
     rows += [
         _row(line, ours[line.name], floor.get(line.name)) for line in LINES if line.name in ours
     ]
