@@ -21,6 +21,7 @@ INTERVAL: Final = 0.05
 # of the daemon before may still answer there for a moment.
 READY: Final = "executor ready"
 REFUSAL: Final = "executor refuses"
+FAILURE: Final = "task=executor"
 
 
 @frozen
@@ -50,7 +51,9 @@ async def find_sandbox(socket: Path, log: Path, already: int = 0) -> Sandbox:
             if why := refusal(said):
                 return Sandbox(why=why)
             await trio.sleep(INTERVAL)
-    return Sandbox(why=f"the executor was not ready within {TIMEOUT:g} s; the log may say why")
+    return Sandbox(
+        why=f"the executor was not ready within {TIMEOUT:g} s{failure(_read(log, already))}"
+    )
 
 
 def _read(log: Path, start: int) -> str:
@@ -67,12 +70,23 @@ async def _ask(client: ExecutorClient) -> Sandbox | None:
 
 def refusal(log: str) -> str:
     """Give the executor's last refusal in a daemon's log, cause and remedy; "" without one."""
-    lines = [line for line in log.splitlines() if REFUSAL in line]
+    words = _last(log, REFUSAL)
+    said = (words.get("cause", ""), words.get("remedy", ""))
+    return "; ".join(part for part in said if part) or words.get("event", "")
+
+
+def failure(log: str) -> str:
+    """Give what the executor died of last, to be put behind a sentence; "" when it did not."""
+    error = _last(log, FAILURE).get("error", "")
+    return f": {error[:200]}" if error else "; the log may say why"
+
+
+def _last(log: str, mark: str) -> dict[str, str]:
+    """Read the last line of logfmt that has `mark`; a cut line gives what was whole."""
+    lines = [line for line in log.splitlines() if mark in line]
     if not lines:
-        return ""
+        return {}
     try:
-        words = dict(word.partition("=")[::2] for word in shlex.split(lines[-1]))
+        return dict(word.partition("=")[::2] for word in shlex.split(lines[-1]))
     except ValueError:
-        return lines[-1]
-    said = (words.get("cause", "the executor refuses"), words.get("remedy", ""))
-    return "; ".join(part for part in said if part)
+        return {"event": mark}

@@ -16,7 +16,7 @@ from daemon import config
 from daemon.demo.botapi import BotApiServer
 from daemon.demo.model import ModelServer
 from daemon.demo.place import Place, temporary_place, toml, write_private
-from daemon.demo.sandbox import Sandbox, refusal
+from daemon.demo.sandbox import Sandbox, failure, refusal
 from daemon.demo.setup import Setup, SetupError, choose, document
 
 keys = st.text("abcdefghij_", min_size=1, max_size=8)
@@ -130,3 +130,6 @@ def test_the_sandbox_in_words() -> None:
     assert not Sandbox(why=why).works
     assert refusal("all is well") == ""
     assert "executor refuses" in refusal('event="executor refuses" cause="broken')
+    died = 'event="task failed" task=executor error="it ended: no module named trio"'
+    assert failure(died) == ": it ended: no module named trio"
+    assert "the log may say" in failure("all is well")
