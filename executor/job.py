@@ -30,7 +30,7 @@ from executor.isolation.stack import Stack
 from executor.keeper import Start
 from executor.messages import Job, Result, Started
 from executor.output import HeadTail, Output
-from executor.process import BoxProcess, KeeperReport
+from executor.process import BoxProcess, KeeperReport, StartFailed
 from executor.settings import Limits, Settings
 from executor.verdict import Facts
 from executor.workspace import Workspace, WorkspaceRefused, Workspaces
@@ -108,12 +108,14 @@ class Runner:
         self, workspace: Workspace, job: Job, limits: Limits, output: Output
     ) -> Result:
         if self.unhealthy:
-            raise self._failed(self.unhealthy)
+            raise self._not_run(self.unhealthy)
         self.running += 1
         try:
             async with self._planned(workspace, limits) as plan, self._process(plan) as running:
                 await self._verify(running, workspace, output)
                 return await self._run_code(running, plan, job, output)
+        except StartFailed as error:
+            raise self._not_run(str(error)) from error
         finally:
             self.running -= 1
 
@@ -132,14 +134,18 @@ class Runner:
             keep=interpreter_paths(self.settings.python),
         )
         try:
-            for layer in self.stack.layers:
-                plan = layer.begin(plan)
-            yield plan
-        except OSError as error:
-            raise self._failed(f"the job could not be started: {error}") from error
+            yield self._begun(plan)
         finally:
             for layer in self.stack.layers:
                 layer.end(name)
+
+    def _begun(self, plan: Plan) -> Plan:
+        try:
+            for layer in self.stack.layers:
+                plan = layer.begin(plan)
+        except OSError as error:
+            raise self._not_run(f"the layers could not be set up: {error}") from error
+        return plan
 
     @contextlib.asynccontextmanager
     async def _process(self, plan: Plan) -> AsyncIterator[BoxProcess]:
@@ -171,19 +177,22 @@ class Runner:
             with trio.fail_after(_VERIFY_SECONDS):
                 seen = await running.box.greet(self.box_source, self.workspaces.canary)
         except trio.TooSlowError:
-            raise self._failed(f"the box said nothing within {_VERIFY_SECONDS:g} s") from None
+            raise self._unverified(f"the box said nothing within {_VERIFY_SECONDS:g} s") from None
         except BoxError as error:
             await running.end()
-            raise self._failed(_diagnosis(str(error), running.pending())) from error
+            raise self._unverified(_diagnosis(str(error), running.pending())) from error
         outside = Outside(os.readlink("/proc/self/ns/pid"), workspace.identity, os.getuid())
         wrong = evidence.misfits(seen, outside, self.stack.capabilities)
         if wrong:
-            raise self._failed(_diagnosis("; ".join(wrong), running.pending()))
+            raise self._unverified(_diagnosis("; ".join(wrong), running.pending()))
         running.pending()  # what the helpers have said so far is not the job's output
         output.begin(Started(self.stack.names))
 
-    def _failed(self, why: str) -> _Refused:
-        detail = f"the box was not verified, so the code was not run: {why}"
+    def _unverified(self, why: str) -> _Refused:
+        return self._not_run(f"the box was not verified: {why}")
+
+    def _not_run(self, why: str) -> _Refused:
+        detail = f"the code was not run: {why}"
         return _Refused(Result(reason="executor_error", layers=self.stack.names, detail=detail))
 
     # ---- running ----
@@ -199,8 +208,8 @@ class Runner:
                     (running.stderr, output.stderr),
                 )
             ]
-            await running.box.order(Order(job.language, job.code, ENVIRONMENT, plan.rlimits))
-            await self._until_end(running, plan, ending)
+            order = Order(job.language, job.code, ENVIRONMENT, plan.rlimits)
+            await self._until_end(running, plan, order, ending)
             wall = trio.current_time() - began
             report = await running.end()
             with trio.move_on_after(_LAST_DRAIN_SECONDS):
@@ -209,11 +218,13 @@ class Runner:
             drains.cancel_scope.cancel()
         return self._result(plan, ending, report, output, wall)
 
-    async def _until_end(self, running: BoxProcess, plan: Plan, ending: _Ending) -> None:
-        """Wait for the first cause to end the job."""
+    async def _until_end(
+        self, running: BoxProcess, plan: Plan, order: Order, ending: _Ending
+    ) -> None:
+        """Send the code and wait for the first cause to end the job."""
         with ending.scope:
             async with trio.open_nursery() as watchers:
-                watchers.start_soon(_watch_box, running, ending)
+                watchers.start_soon(_run_in_box, running, order, ending)
                 watchers.start_soon(_after, self.stopping.wait, verdict.STOPPING, ending)
                 if Capability.CPU in self.stack.capabilities:
                     watchers.start_soon(self._watch_cpu, plan, ending)
@@ -269,8 +280,9 @@ def interpreter_paths(python: str) -> tuple[str, ...]:
     return tuple(sorted(prefix for prefix in prefixes if prefix not in {"/", "/usr"}))
 
 
-async def _watch_box(running: BoxProcess, ending: _Ending) -> None:
+async def _run_in_box(running: BoxProcess, order: Order, ending: _Ending) -> None:
     try:
+        await running.box.order(order)
         ending.ended = await running.box.ended()
     except BoxError:
         ending.because(verdict.LOST)

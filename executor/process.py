@@ -27,6 +27,10 @@ _MAX_REPORT = 4096
 _READ_SIZE = 64 * 1024
 
 
+class StartFailed(Exception):
+    """The job was not started: no descriptors are left, or no spawner."""
+
+
 @frozen
 class KeeperReport:
     """What the keeper saw: `empty` is the proof that no process of the job is left."""
@@ -97,19 +101,31 @@ async def started(
 ) -> AsyncIterator[BoxProcess]:
     """Have the spawner start a job, and kill it when the block is left.
 
-    Raises OSError if the spawner is gone.
+    Raises StartFailed if it cannot be started.
     """
     async with contextlib.AsyncExitStack() as ours:
-        with contextlib.ExitStack() as theirs:
-            process, fds = await _open(ours, theirs, kill_layers)
-            await orders.sendmsg(
-                [spawner.encode(start)],
-                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))],
-            )
+        process = await _start(orders, start, kill_layers, ours)
         try:
             yield process
         finally:
             await process.end()
+
+
+async def _start(
+    orders: trio.socket.SocketType,
+    start: Start,
+    kill_layers: Callable[[], None],
+    ours: contextlib.AsyncExitStack,
+) -> BoxProcess:
+    """Ask the spawner for a keeper; what the executor keeps open is closed with `ours`."""
+    try:
+        with contextlib.ExitStack() as theirs:
+            process, fds = await _open(ours, theirs, kill_layers)
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+            await orders.sendmsg([spawner.encode(start)], [rights])
+            return process
+    except OSError as error:
+        raise StartFailed(f"the job could not be started: {error}") from error
 
 
 async def _open(

@@ -7,6 +7,7 @@ start. Then it says that it is ready, in one line of JSON on standard output.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -56,11 +57,15 @@ class Prepared:
 
 def run(prepared: Prepared, announce: Callable[[dict[str, object]], None]) -> None:
     """Serve until SIGTERM or SIGINT. Raises Refused if jobs would not be safe."""
-    stack = _stack(prepared)
     try:
+        stack = _stack(prepared)
         trio.run(_serve, prepared, stack, announce, strict_exception_groups=True)
     except* Refused as refused:
         raise _only(refused) from None
+    finally:
+        # Only where the directory is our own; elsewhere the next start replaces the socket.
+        with contextlib.suppress(OSError):
+            os.unlink(prepared.settings.socket)
 
 
 def _only(group: BaseExceptionGroup[Refused]) -> Refused:

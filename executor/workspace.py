@@ -81,9 +81,17 @@ class Workspaces:
                 "restart the executor and look at its log"
             )
         path = self.root / key
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-        found = os.lstat(path)
+        try:
+            found = _made(path)
+        except OSError as error:
+            raise WorkspaceRefused(f"{path} cannot be made: {error.strerror}") from error
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise WorkspaceRefused(f"{path} is not a directory of uid {os.getuid()}; move it away")
         return Workspace(str(path), f"{found.st_dev}:{found.st_ino}")
+
+
+def _made(path: Path) -> os.stat_result:
+    """Make the directory if there is nothing, and look at what is there without following it."""
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    return os.lstat(path)
