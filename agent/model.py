@@ -316,10 +316,11 @@ def _status_sentence(status: int, model: str, detail: str) -> str:
 
 def _detail(error: APIStatusError) -> str:
     """The provider's own words; the library leaves out those that are no `error.message`."""
-    words, body = error.message, str(error.body or "")
-    if " - " not in words and body and not body.startswith("<"):
-        words = f"{words} - {body}"
-    return clean(" ".join(words.split()))[:MAX_DETAIL]
+    words = error.message.removeprefix(f"Error code: {error.status_code}").removeprefix(" - ")
+    body = str(error.body or "")
+    if not words and not body.startswith("<"):
+        words = body
+    return clean(" ".join(words.split()))[:MAX_DETAIL] or "without a reason"
 
 
 def _retry_after(value: str | None, now: float) -> float | None:

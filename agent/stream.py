@@ -1,23 +1,32 @@
 """Reads a streamed chat completion: bytes in, one answer out; no I/O.
 
-Two layers. `EventLines` cuts the byte stream into the payloads of server-sent events, with a bound
-on what it will hold. `Completion` folds those payloads into text and tool calls: deltas of a call
-are joined by their index, and nothing is believed to be complete until the model says why it
-finished. A stream that ends before that is `cut`, whatever had arrived.
+Two layers. `Events` cuts the bytes into the payloads of server-sent events, with a bound on what it
+will hold. `Completion` folds those payloads into text and tool calls, and nothing is believed to be
+complete until the model says why it finished: a stream that ends before that was cut, whatever had
+arrived.
+
+Servers differ, and what many of them do is understood here: comments that keep the connection
+alive, `data:` with and without a space, lines that end in CR LF, a last line without an end, chunks
+without choices, calls without an index or all with the same one, text in parts, and one JSON object
+in place of a stream. What is none of this raises BadStream and nothing else.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from attrs import Factory, define
 
+from agent.text import clean
 from agent.transcript import Answer, CallRequest, Usage
 
-MAX_LINE = 1024 * 1024  # bytes; the longest events seen, whole tool calls in one, are 100 kB
-MAX_TEXT = 2 * 1024 * 1024  # characters of an answer; models end far below
+MAX_EVENT = 1024 * 1024  # bytes; the longest seen, whole tool calls in one, are 100 kB
+MAX_ANSWER = 2 * 1024 * 1024  # characters of text and arguments; models end far below
 MAX_CALLS = 64
+MAX_TOKENS = 10**9  # of a count that is believed; no request is so large
+MAX_DETAIL = 300  # characters of a provider's own words that are kept
 
 DONE = "[DONE]"
 
@@ -26,83 +35,148 @@ class BadStream(Exception):
     """The stream is not a chat completion; the text says what was found."""
 
 
-@define
-class EventLines:
-    """Splits server-sent events out of byte chunks of any size; keeps at most one line."""
+class Endless(BadStream):
+    """The answer is longer than any that makes sense; asking again would be paid for again."""
 
-    _rest: bytes = b""
+
+class ReportedError(BadStream):
+    """The provider says in the stream that it failed; `status` is the HTTP status it names."""
+
+    def __init__(self, words: str, status: int | None) -> None:
+        super().__init__(words)
+        self.status = status
+
+
+@define
+class Events:
+    """Cuts a response body that comes in chunks of any size into payloads.
+
+    It keeps one unfinished line at most. A body that begins with a brace is no stream but one JSON
+    object; that is kept whole and is one payload.
+    """
+
+    _rest: bytearray = Factory(bytearray)
+    _begun: bool = False
+    _is_object: bool = False
 
     def feed(self, chunk: bytes) -> list[str]:
-        """The `data:` payloads completed by `chunk`. Raises BadStream past `MAX_LINE`."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        if len(self._rest) > MAX_LINE:
-            raise BadStream("a line of over 1 MiB")
-        return [
-            line[5:].strip().decode("utf-8", "replace")
-            for line in lines
-            if line.startswith(b"data:")
-        ]
+        """The payloads that `chunk` completes. Raises BadStream past `MAX_EVENT`."""
+        self._rest += chunk
+        if not self._begun:
+            self._begin()
+        if self._is_object or b"\n" not in chunk:
+            return self._bounded([])
+        *lines, rest = bytes(self._rest).split(b"\n")
+        self._rest = bytearray(rest)
+        return self._bounded(lines)
+
+    def end(self) -> list[str]:
+        """The payload that the body ended in, if no line end followed it."""
+        rest, self._rest = bytes(self._rest), bytearray()
+        return [rest.decode("utf-8", "replace")] if self._is_object else _payloads([rest])
+
+    def _begin(self) -> None:
+        self._rest = self._rest.lstrip()
+        self._begun = bool(self._rest)
+        self._is_object = self._rest.startswith(b"{")
+
+    def _bounded(self, lines: list[bytes]) -> list[str]:
+        if any(len(line) > MAX_EVENT for line in (*lines, self._rest)):
+            raise BadStream("an event of over 1 MiB")
+        return _payloads(lines)
+
+
+def _payloads(lines: Iterable[bytes]) -> list[str]:
+    """What follows `data:`; comments, other fields and empty lines carry nothing for us."""
+    found = (line[5:].strip() for line in lines if line.startswith(b"data:"))
+    return [payload.decode("utf-8", "replace") for payload in found if payload]
 
 
 @define
 class _PartialCall:
     call_id: str = ""
     name: str = ""
-    arguments: str = ""
+    arguments: list[str] = Factory(list)
 
-    def add(self, delta: dict[str, Any]) -> None:
+    def add(self, delta: dict[str, Any]) -> int:
+        """Take in one more piece of the call; returns how many characters it had."""
         function = _object(delta.get("function"))
+        arguments = _string(function.get("arguments"))
+        name = _string(function.get("name"))
         self.call_id = self.call_id or _string(delta.get("id"))
-        self.name += _string(function.get("name"))
-        self.arguments += _string(function.get("arguments"))
+        self.name += name
+        self.arguments.append(arguments)
+        return len(name) + len(arguments)
+
+    def request(self) -> CallRequest:
+        return CallRequest(clean(self.call_id), clean(self.name), clean("".join(self.arguments)))
 
 
 @define
 class Completion:
-    """One streamed answer as far as it has come."""
+    """One streamed answer as far as it has come; `begun` once an event has."""
 
-    text: str = ""
+    begun: bool = False
     finish_reason: str = ""
     usage: Usage = Factory(Usage)
-    _calls: dict[int, _PartialCall] = Factory(dict)
+    _said: list[str] = Factory(list)
+    _half: str = ""  # the first half of a character that was cut in two between events
+    _size: int = 0
+    _calls: list[_PartialCall] = Factory(list)
+    _places: dict[object, int] = Factory(dict)  # in `_calls`, by the index that deltas bear
+
+    @property
+    def text(self) -> str:
+        return "".join(self._said)
 
     def feed(self, payload: str) -> str:
         """Take one event's payload; returns the text that it added. Raises BadStream."""
         chunk = _parse(payload)
-        if chunk.get("error"):
-            raise BadStream(f"the provider reported: {_message(chunk['error'])}")
+        if error := chunk.get("error"):
+            raise _reported(error)
+        self.begun = True
         if isinstance(chunk.get("usage"), dict):
             self.usage = _usage(chunk["usage"])
-        choices = chunk.get("choices")
-        return self._choice(_object(choices[0])) if isinstance(choices, list) and choices else ""
-
-    def _choice(self, choice: dict[str, Any]) -> str:
-        delta = _object(choice.get("delta"))
-        for call in delta.get("tool_calls") or ():
-            self._call(_object(call))
-        said = _string(delta.get("content"))
-        self.text += said
-        self.finish_reason = _string(choice.get("finish_reason")) or self.finish_reason
-        if len(self.text) > MAX_TEXT:
-            raise BadStream("an answer without end")
-        return said
-
-    def _call(self, delta: dict[str, Any]) -> None:
-        index = delta.get("index")
-        if not isinstance(index, int):
-            # Some servers send whole calls and no index: an id begins the next one.
-            index = len(self._calls) - (0 if delta.get("id") or not self._calls else 1)
-        if index not in self._calls and len(self._calls) >= MAX_CALLS:
-            raise BadStream(f"more than {MAX_CALLS} tool calls at once")
-        self._calls.setdefault(index, _PartialCall()).add(delta)
+        choices = _array(chunk.get("choices"))
+        return self._choice(_object(choices[0])) if choices else ""
 
     def answer(self) -> Answer:
         """The whole answer; call it only when `finish_reason` is there."""
-        calls = tuple(
-            CallRequest(call.call_id or f"call_{index}", call.name, call.arguments)
-            for index, call in sorted(self._calls.items())
-        )
-        return Answer(self.text, calls, self.usage)
+        return Answer(self.text, tuple(call.request() for call in self._calls), self.usage)
+
+    def _choice(self, choice: dict[str, Any]) -> str:
+        # A body that is one object has a message where the events of a stream have deltas.
+        delta = _object(choice.get("delta")) or _object(choice.get("message"))
+        for call in _array(delta.get("tool_calls")):
+            self._call(_object(call))
+        said = self._say(_text(delta.get("content")) or _string(delta.get("refusal")))
+        self.finish_reason = _string(choice.get("finish_reason")) or self.finish_reason
+        return said
+
+    def _say(self, text: str) -> str:
+        self._grow(len(text))
+        text = self._half + text
+        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        said = clean(text.removesuffix(self._half))
+        self._said.append(said)
+        return said
+
+    def _call(self, delta: dict[str, Any]) -> None:
+        """Join a piece to its call. An id that is new begins a call, whatever index it bears."""
+        index, call_id = delta.get("index"), _string(delta.get("id"))
+        key = index if isinstance(index, int) else None
+        place = self._places.get(key)
+        if place is None or (call_id and self._calls[place].call_id not in {"", call_id}):
+            if len(self._calls) == MAX_CALLS:
+                raise Endless(f"more than {MAX_CALLS} tool calls at once")
+            place = self._places[key] = len(self._calls)
+            self._calls.append(_PartialCall())
+        self._grow(self._calls[place].add(delta))
+
+    def _grow(self, characters: int) -> None:
+        self._size += characters
+        if self._size > MAX_ANSWER:
+            raise Endless(f"an answer of over {MAX_ANSWER} characters")
 
 
 def _parse(payload: str) -> dict[str, Any]:
@@ -116,19 +190,34 @@ def _object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _array(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _message(error: object) -> str:
-    return (_string(_object(error).get("message")) or str(error))[:300]
+def _text(content: object) -> str:
+    """Content as text: a string, or a list of parts of which some are text."""
+    return _string(content) or "".join(
+        _string(_object(part).get("text")) for part in _array(content)
+    )
+
+
+def _reported(error: object) -> ReportedError:
+    words = _string(_object(error).get("message")) or str(error)
+    code = _object(error).get("code")
+    known = isinstance(code, int) and 400 <= code < 600  # noqa: PLR2004  (an HTTP error status)
+    return ReportedError(clean(words)[:MAX_DETAIL], code if known else None)
 
 
 def _usage(found: dict[str, Any]) -> Usage:
-    def count(value: object) -> int:
-        return value if isinstance(value, int) and value > 0 else 0
-
     cached = _object(found.get("prompt_tokens_details")).get("cached_tokens")
     return Usage(
-        count(found.get("prompt_tokens")), count(cached), count(found.get("completion_tokens"))
+        _count(found.get("prompt_tokens")), _count(cached), _count(found.get("completion_tokens"))
     )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and 0 < value <= MAX_TOKENS else 0
