@@ -302,7 +302,7 @@ def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> N
         raise ExceptionGroup("g", [ValueError("bug")])
 
     monkeypatch.setattr(cli, "_config_example", verb)
-    with pytest.raises(ExceptionGroup):
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="bug")):
         cli.main(["config", "example"])
 
 

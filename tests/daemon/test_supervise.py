@@ -172,7 +172,7 @@ async def test_a_fatal_error_within_a_group_goes_through() -> None:
     """However deep, and whatever came with it."""
     fatal = Misconfigured("bad")
     group = ExceptionGroup("a", [ValueError("x"), ExceptionGroup("b", [fatal])])
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.RaisesGroup(ValueError, pytest.RaisesGroup(Misconfigured)) as caught:
         await supervise("db", Flaky(group).run, health=Health())
 
     assert fatal_in(caught.value) is fatal

@@ -1,0 +1,321 @@
+"""A turn in our own hands: journal, lanes and runner together, on a real database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from agent.loop import INTERRUPTED, Limits
+from agent.ports import ModelFailed
+from agent.transcript import Answer, CallRequest
+from daemon.chat.lanes import Lanes
+from daemon.chat.turn import TurnRunner, workspace_key
+from daemon.store import boots, journal, people, turns
+from daemon.store.db import Database, open_database
+from daemon.store.turns import MAX_ATTEMPTS, TurnRow
+from daemon.store.values import Claim, Place
+from executor.client import ExecutorClient
+
+HERE = Place("telegram", "42", "1")
+SUM = CallRequest("c1", "calculate_expression", '{"expression": "2 + 2"}')
+BASH = CallRequest("c2", "bash", '{"command": "ls"}')
+
+
+class FakeModel:
+    """Answers from a list; each answer may be an exception, or an event to wait for first."""
+
+    def __init__(self, *answers: Answer | Exception | trio.Event) -> None:
+        self.answers = list(answers)
+        self.asked: list[Sequence[dict[str, Any]]] = []
+        self.waiting = trio.Event()
+
+    async def complete(
+        self,
+        messages: Sequence[dict[str, Any]],
+        tools: Sequence[dict[str, Any]],
+        *,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Answer:
+        self.asked.append(messages)
+        answer = self.answers.pop(0)
+        if isinstance(answer, trio.Event):
+            self.waiting.set()
+            await answer.wait()
+            answer = self.answers.pop(0)
+        if isinstance(answer, Answer):
+            return answer
+        assert isinstance(answer, Exception)
+        raise answer
+
+
+class Bench:
+    def __init__(self, database: Database, boot: str, model: FakeModel, socket: str) -> None:
+        self.database, self.boot, self.model = database, boot, model
+        self.woken = trio.Event()
+        self.places: list[Place] = []
+        runner = TurnRunner(
+            database,
+            boot,
+            model,
+            "fake",
+            ExecutorClient(socket),
+            "",
+            "UTC",
+            Limits(),
+            self._wake,
+            lambda: self.lanes.closing,
+        )
+        self.lanes = Lanes(database, 4, runner.run, self._wake)
+
+    def _wake(self, place: Place) -> None:
+        self.places.append(place)
+        self.woken.set()
+
+    async def say(self, text: str, place: Place = HERE) -> TurnRow:
+        def create(db: Any) -> TurnRow:
+            session = people.ensure_session(db, place, 0.0)
+            now = time.time()
+            return turns.create(db, session, text=text, asked_at=now, now=now)
+
+        return await self.database.write(create)
+
+    async def all(self, statement: str) -> list[tuple[Any, ...]]:
+        def read(db: Any) -> list[tuple[Any, ...]]:
+            return [tuple(row) for row in db.execute(statement).fetchall()]
+
+        return await self.database.read(read)
+
+    async def parts(self) -> list[str]:
+        found = await self.all("SELECT json_extract(params, '$.text') FROM outbox ORDER BY id")
+        return [row[0] for row in found]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.lanes.run)
+            yield
+            nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(tmp_path / "famulus.db") as opened:
+        yield opened
+
+
+async def bench_with(database: Database, tmp_path: Path, *answers: Any) -> Bench:
+    boot = await database.write(boots.begin, "test", 0.0)
+    return Bench(database, boot, FakeModel(*answers), str(tmp_path / "none.sock"))
+
+
+async def test_a_turn_with_a_tool_is_answered(database: Database, tmp_path: Path) -> None:
+    bench = await bench_with(database, tmp_path, Answer("", (SUM,)), Answer("It is 4."))
+    turn = await bench.say("2 + 2?")
+    async with bench.running():
+        await bench.woken.wait()
+    assert await bench.parts() == ["It is 4."]
+    assert await bench.all("SELECT state, outcome FROM turns") == [("ended", "answered")]
+    roles = await bench.all(f"SELECT role, content FROM messages WHERE turn_id = {turn.id}")
+    assert roles == [
+        ("user", "2 + 2?"),
+        ("assistant", ""),
+        ("tool", "4"),
+        ("assistant", "It is 4."),
+    ]
+
+
+async def test_a_plain_turn_makes_two_commits_of_its_own(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Model intent; answer, end and outbox in one. (Intake and sending have two each.)"""
+    bench = await bench_with(database, tmp_path, Answer("hi"))
+    await bench.say("hello")
+    done: list[str] = []
+    transact = Database._transact
+
+    def counted(self: Database, body: Callable[[], Any]) -> Any:
+        done.append("commit")
+        return transact(self, body)
+
+    monkeypatch.setattr(Database, "_transact", counted)
+    async with bench.running():
+        await bench.woken.wait()
+    assert len(done) == 1 + 2  # the first is the lanes' own start
+
+
+async def test_the_same_words_reach_the_model_once(database: Database, tmp_path: Path) -> None:
+    bench = await bench_with(database, tmp_path, Answer("", (SUM,)), Answer("4"))
+    await bench.say("a singular question")
+    async with bench.running():
+        await bench.woken.wait()
+    for messages in bench.model.asked:
+        assert str(messages).count("a singular question") == 1
+
+
+async def test_a_model_that_fails_is_told_in_a_sentence_with_an_id(
+    database: Database, tmp_path: Path
+) -> None:
+    failure = ModelFailed("I cannot reach the model provider.", "connection refused")
+    bench = await bench_with(database, tmp_path, failure)
+    turn = await bench.say("hello")
+    async with bench.running():
+        await bench.woken.wait()
+    assert await bench.parts() == [f"I cannot reach the model provider. (id {turn.ref})"]
+    assert await bench.all("SELECT outcome, error FROM turns") == [("failed", "connection refused")]
+
+
+async def test_what_was_said_before_a_cut_is_kept(database: Database, tmp_path: Path) -> None:
+    bench = await bench_with(database, tmp_path, ModelFailed("Lost.", "cut", "Once upon a"))
+    await bench.say("a story")
+    async with bench.running():
+        await bench.woken.wait()
+    (part,) = await bench.parts()
+    assert part.startswith("Once upon a\n\n[The answer breaks off here. Lost.]")
+
+
+async def test_a_fault_of_ours_is_told_and_the_next_turn_works(
+    database: Database, tmp_path: Path
+) -> None:
+    bench = await bench_with(database, tmp_path, ZeroDivisionError("a bug"), Answer("fine"))
+    first = await bench.say("one")
+    await bench.say("two")
+    async with bench.running():
+        while len(bench.places) < 2:
+            bench.woken = trio.Event()
+            await bench.woken.wait()
+    assert await bench.parts() == [f"Something went wrong inside me. (id {first.ref})", "fine"]
+
+
+async def test_code_without_an_executor_says_why(database: Database, tmp_path: Path) -> None:
+    bench = await bench_with(database, tmp_path, Answer("", (BASH,)), Answer("sorry"))
+    await bench.say("list the files")
+    async with bench.running():
+        await bench.woken.wait()
+    (result,) = await bench.all("SELECT content FROM messages WHERE role = 'tool'")
+    assert "no executor listens" in result[0]
+
+
+# --- Stopping, and going on ---
+
+
+async def test_a_stopped_turn_ends_at_once_and_says_nothing_more(
+    database: Database, tmp_path: Path
+) -> None:
+    bench = await bench_with(database, tmp_path, trio.Event(), Answer("next"))
+    turn = await bench.say("one")
+    async with bench.running():
+        await bench.model.waiting.wait()
+        await database.write(turns.stop, turn.session_id, time.time())
+        bench.lanes.dropped(turn.id)
+        bench.lanes.put(await bench.say("two"))
+        await bench.woken.wait()
+    assert await bench.parts() == ["next"]
+    assert await bench.all("SELECT outcome FROM turns ORDER BY id") == [("stopped",), ("answered",)]
+
+
+async def test_a_turn_goes_on_from_its_last_row(database: Database, tmp_path: Path) -> None:
+    """An earlier boot died while a tool ran: what only reads is run again, the rest is asked."""
+    bench = await bench_with(database, tmp_path, Answer("done"))
+    turn = await bench.say("do both")
+    earlier = await database.write(boots.begin, "test", 0.0)
+
+    def half_done(db: Any) -> None:
+        held = Claim(turn.id, earlier, first=True, seen=10**9)
+        journal.hold(db, held, 0.0)
+        held = Claim(turn.id, earlier, first=False, seen=0)
+        for call in journal.add_answer(db, turn.id, Answer("", (BASH, SUM)), 0.0):
+            journal.intend_tool_call(db, held, call.id, 0.0)
+
+    await database.write(half_done)
+    async with bench.running():
+        await bench.woken.wait()
+    results = await bench.all("SELECT content FROM messages WHERE role = 'tool' ORDER BY id")
+    assert results == [(INTERRUPTED,), ("4",)]
+    assert await bench.parts() == ["done"]
+
+
+async def test_closing_gives_a_turn_back_at_its_next_journal_point(
+    database: Database, tmp_path: Path
+) -> None:
+    go_on = trio.Event()
+    bench = await bench_with(database, tmp_path, go_on, Answer("", (SUM,)), Answer("4"))
+    await bench.say("2 + 2?")
+    async with bench.running():
+        await bench.model.waiting.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.lanes.close, 10.0)
+            go_on.set()
+    assert await bench.all("SELECT state, attempts FROM turns") == [("ready", 0)]
+    again = await bench_with(database, tmp_path, Answer("It is 4."))
+    async with again.running():
+        await again.woken.wait()
+    assert await again.parts() == ["It is 4."]
+
+
+async def test_closing_waits_no_longer_than_its_grace(database: Database, tmp_path: Path) -> None:
+    bench = await bench_with(database, tmp_path, trio.Event())
+    await bench.say("hello")
+    async with bench.running():
+        await bench.model.waiting.wait()
+        await bench.lanes.close(0.01)
+    assert await bench.all("SELECT state FROM turns") == [("running",)]
+
+
+async def test_a_turn_that_brings_the_process_down_is_given_up_visibly(
+    database: Database, tmp_path: Path
+) -> None:
+    bench = await bench_with(database, tmp_path)
+    turn = await bench.say("poison")
+
+    def die(db: Any) -> None:
+        turns.recover(db)
+        journal.hold(db, Claim(turn.id, bench.boot, first=True, seen=10**9), 0.0)
+
+    for _ in range(MAX_ATTEMPTS):
+        await database.write(die)
+    async with bench.running():
+        await bench.woken.wait()
+    (part,) = await bench.parts()
+    assert "poison" in part
+    assert turn.ref in part
+    assert await bench.all("SELECT outcome FROM turns") == [("dead",)]
+
+
+async def test_a_forward_that_joins_a_running_turn_is_read_by_the_model(
+    database: Database, tmp_path: Path
+) -> None:
+    bench = await bench_with(database, tmp_path, trio.Event(), Answer("both read"))
+    turn = await bench.say("what of this?")
+    async with bench.running():
+        await bench.model.waiting.wait()
+
+        def join(db: Any) -> None:
+            turns.add_user_message(db, turn.id, "[forwarded] a story", 0.0)
+            turns.begin_afresh(db, turn.id)
+
+        await database.write(join)
+        bench.lanes.restart(turn.id)
+        await bench.woken.wait()
+    assert "a story" in str(bench.model.asked[-1])
+    assert await bench.parts() == ["both read"]
+
+
+async def test_topics_of_a_chat_share_its_workspace_and_chats_do_not(
+    database: Database, tmp_path: Path
+) -> None:
+    bench = await bench_with(database, tmp_path)
+
+    async def key(place: Place) -> str:
+        turn = await bench.say("x", place)
+        return workspace_key((await database.read(journal.read_pages, turn.id)).address)
+
+    one = await key(Place("telegram", "42", "-1001", "7"))
+    two = await key(Place("telegram", "42", "-1001", "8"))
+    three = await key(Place("telegram", "42", "1001"))
+    assert one == two != three
