@@ -19,7 +19,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import trio
-from attrs import asdict, define, field, frozen
+from attrs import asdict, define, evolve, field, frozen
 
 from executor import box_channel, process, verdict
 from executor.box_channel import BoxError, Ended, Order
@@ -150,7 +150,10 @@ class Runner:
     @contextlib.asynccontextmanager
     async def _process(self, plan: Plan) -> AsyncIterator[BoxProcess]:
         """Start the box; at the end it is dead, or its workspace is put out of use."""
-        start = Start(plan.argv, ENVIRONMENT, plan.workspace, plan.joins)
+        # Without an account kept by the kernel, the keeper has to look: a soft limit.
+        hard = Capability.MEM_TOTAL in self.stack.capabilities
+        watched = 0 if hard else plan.limits.memory_bytes
+        start = Start(plan.argv, ENVIRONMENT, plan.workspace, plan.joins, watched)
         async with process.started(self.orders, start, lambda: self._kill(plan.job)) as running:
             try:
                 yield running
@@ -246,6 +249,7 @@ class Runner:
         self, plan: Plan, ending: _Ending, report: KeeperReport, output: Output, wall: float
     ) -> Result:
         usage = self._usage(plan.job)
+        usage = evolve(usage, out_of_memory=usage.out_of_memory or report.out_of_memory)
         status = ending.ended.status if ending.ended else None
         found = verdict.decide(Facts(ending.cause, status, usage, plan.limits))
         return Result(

@@ -29,6 +29,8 @@ from executor import tree
 KILL_SECONDS = 2.0
 # Orphans of a long job are reaped this often, so that they do not pile up as zombies.
 _REAP_MILLISECONDS = 1000
+# A look at the memory of a tree costs a few milliseconds; a process can take 100 MB in between.
+_LOOK_MILLISECONDS = 100
 _CONTROL_FD = 3
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM)
 
@@ -38,13 +40,15 @@ class Start:
     """How to start a job's first process.
 
     `joins` are cgroup.procs files to enter before exec. The process gets the four descriptors as
-    0, 1, 2 and 3, and no other.
+    0, 1, 2 and 3, and no other. `memory_bytes` is what the tree may use as far as the keeper can
+    see by looking now and then; 0 where the kernel watches.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     cwd: str
-    joins: tuple[str, ...]
+    joins: tuple[str, ...] = ()
+    memory_bytes: int = 0
 
 
 def keep(start: Start, fds: tuple[int, int, int, int], channel: socket.socket) -> NoReturn:
@@ -56,7 +60,7 @@ def keep(start: Start, fds: tuple[int, int, int, int], channel: socket.socket) -
     for fd in fds:
         os.close(fd)
     statuses: dict[int, int] = {}
-    _wait(main, statuses, channel)
+    over = _wait(main, statuses, channel, start.memory_bytes)
     empty = tree.kill_until_empty(statuses, KILL_SECONDS)
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     report = {
@@ -64,6 +68,7 @@ def keep(start: Start, fds: tuple[int, int, int, int], channel: socket.socket) -
         "empty": empty,
         "cpu": usage.ru_utime + usage.ru_stime,
         "peak": usage.ru_maxrss * 1024,
+        "out_of_memory": over,
     }
     try:
         channel.sendall(json.dumps(report).encode() + b"\n")
@@ -80,15 +85,21 @@ def _clear_up(start: Start, statuses: dict[int, int]) -> None:
             os.rmdir(os.path.dirname(path))
 
 
-def _wait(main: int, statuses: dict[int, int], channel: socket.socket) -> None:
-    """Wait until the first process has ended or the channel says (or is) anything."""
+def _wait(main: int, statuses: dict[int, int], channel: socket.socket, memory: int) -> bool:
+    """Wait until the first process has ended or the channel says (or is) anything.
+
+    True if the reason to stop is that the tree uses more than `memory` bytes.
+    """
     pidfd = os.pidfd_open(main)
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.register(channel, select.POLLIN)
-    while not poll.poll(_REAP_MILLISECONDS):
+    while not poll.poll(_LOOK_MILLISECONDS if memory else _REAP_MILLISECONDS):
         tree.reap(statuses)
+        if memory and tree.memory_below(os.getpid()) > memory:
+            return True
     os.close(pidfd)
+    return False
 
 
 def _exec(start: Start, fds: tuple[int, int, int, int]) -> NoReturn:

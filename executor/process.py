@@ -38,6 +38,7 @@ class KeeperReport:
     empty: bool = False
     cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
+    out_of_memory: bool = False
 
 
 @define
@@ -83,7 +84,12 @@ def _parse(data: bytes) -> KeeperReport:
     """Nothing, or half a line, is what a keeper that was killed leaves: not empty, then."""
     try:
         values = json.loads(data)
-        return KeeperReport(bool(values["empty"]), float(values["cpu"]), int(values["peak"]))
+        return KeeperReport(
+            bool(values["empty"]),
+            float(values["cpu"]),
+            int(values["peak"]),
+            bool(values["out_of_memory"]),
+        )
     except (ValueError, KeyError, TypeError):
         return KeeperReport()
 

@@ -46,6 +46,7 @@ def _decode(packet: bytes) -> Start:
         env=values["env"],
         cwd=values["cwd"],
         joins=tuple(values["joins"]),
+        memory_bytes=int(values["memory_bytes"]),
     )
 
 

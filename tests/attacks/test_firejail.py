@@ -154,15 +154,27 @@ async def test_one_line_without_end_is_cut(running: Running) -> None:
 
 
 async def test_memory_over_the_limit_ends_with_memory(running: Running) -> None:
-    """Where there is a cgroup, the limit is the job's and not each process's."""
-    if "cgroup" not in running.ready.status["layers"]:
-        pytest.skip("no cgroup here: the memory limit is soft")
-    code = "import os\nfor _ in range(4): os.fork()\nx = bytearray(200_000_000)\nos.wait()"
+    """With a cgroup and without: there the keeper looks, and the limit is called soft."""
     limits = Limits(memory_bytes=128 << 20, wall_seconds=20.0)
-    result = await running.client.run(Job("python", "x = bytearray(300_000_000)", "m", limits))
+    code = "x = bytearray(300_000_000)\nimport time; time.sleep(1)"
+    result = await running.client.run(Job("python", code, "memory", limits))
     assert result.reason == "memory"
-    result = await running.client.run(Job("python", code, "m", limits))
-    assert result.reason in {"memory", "timeout"}
+
+
+async def test_the_memory_limit_is_the_jobs_and_not_each_processs(running: Running) -> None:
+    code = (
+        "import os, time\n"
+        "for _ in range(3): os.fork()\n"
+        "x = bytearray(60_000_000)\n"
+        "time.sleep(2)\n"
+        "while True:\n"
+        "    try: os.wait()\n"
+        "    except ChildProcessError: break\n"
+        "print(os.getpid())\n"
+    )
+    limits = Limits(memory_bytes=128 << 20, wall_seconds=20.0)
+    result = await running.client.run(Job("python", code, "memory", limits))
+    assert len(result.stdout.split()) < 8
 
 
 # ---- looking and reaching out ----

@@ -225,3 +225,11 @@ def open_descriptors(pid: int) -> int:
 def in_mount_namespace(pid: int, *command: str) -> None:
     """Run a command among the mounts of an executor; needs root."""
     subprocess.run(["nsenter", "-t", str(pid), "-m", *command], check=True)
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)

@@ -62,7 +62,7 @@ def test_root_is_given_up_for_good_by_every_process() -> None:
         uid = str(pwd.getpwnam(harness.USER).pw_uid)
         pids = harness.processes_with(f"settings-fd\0{_fd_of(running)}\0")
         assert running.pid in pids
-        for pid in (running.pid, *_children(running.pid)):
+        for pid in (running.pid, *harness.children(running.pid)):
             status = _status(pid)
             assert status["Uid"].split() == [uid] * 4
             assert status["Groups"] == ""
@@ -72,10 +72,6 @@ def test_root_is_given_up_for_good_by_every_process() -> None:
 def _fd_of(running: Running) -> str:
     words = Path(f"/proc/{running.pid}/cmdline").read_text().split("\0")
     return words[words.index("--settings-fd") + 1]
-
-
-def _children(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _status(pid: int) -> dict[str, str]:
