@@ -9,6 +9,7 @@ give it a pipe there.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -70,9 +71,16 @@ def environment() -> dict[str, str]:
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
-        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+        "PYTHONPATH": os.pathsep.join(_where_packages_are()),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+def _where_packages_are() -> list[str]:
+    """The directories that hold this package and what it imports, however they got there."""
+    specs = (importlib.util.find_spec(name) for name in ("executor", "attrs", "trio"))
+    origins = (spec.origin for spec in specs if spec is not None and spec.origin is not None)
+    return list(dict.fromkeys(str(Path(origin).resolve().parent.parent) for origin in origins))
 
 
 def parse_announcement(line: bytes) -> Ready | Refusal:

@@ -125,6 +125,7 @@ def executor(where: Path, who: AsWhom | None = None, **settings: Any) -> Iterato
     """Start an executor that must work here; skips the test if this host cannot isolate."""
     with try_executor(where, who, **settings) as outcome:
         if isinstance(outcome, Refused):
+            assert outcome.code == launch.EXIT_CONFIG, outcome.stderr
             pytest.skip(f"the executor cannot work here: {outcome.refusal.cause}")
         yield outcome
 
@@ -146,8 +147,6 @@ def _as_account(
     python = sys.executable
     if subprocess.run(_setpriv(account, python, "-c", ""), check=False).returncode != 0:
         python = "/usr/bin/python3"
-        packages = next(path for path in sys.path if path.endswith("site-packages"))
-        env = {**env, "PYTHONPATH": f"{env['PYTHONPATH']}:{packages}"}
     if subprocess.run(
         _setpriv(account, python, "-c", "import trio, attrs"), env=env, check=False
     ).returncode:
