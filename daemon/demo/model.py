@@ -135,7 +135,7 @@ class ModelServer:
             return _error(*refusal)
         reply, fault = self._decide(chat)
         self._changes.tell()
-        await self._wait(request, fault)
+        await self._wait(request, fault, self.latency + fault.delay + reply.delay)
         if fault.cut_before:
             raise Cut
         if fault.status or fault.body is not None:
@@ -172,9 +172,8 @@ class ModelServer:
         item = next(self._items, None)
         return respond(chat) if item is None else item
 
-    async def _wait(self, request: Request, fault: ModelFault) -> None:
-        """Let latency, delay and stall pass. Raises Cut when the client leaves meanwhile."""
-        seconds = self.latency + fault.delay
+    async def _wait(self, request: Request, fault: ModelFault, seconds: float) -> None:
+        """Let the seconds and the stall pass. Raises Cut when the client leaves meanwhile."""
 
         async def wait() -> bool:
             await trio.sleep(seconds)

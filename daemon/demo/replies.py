@@ -51,12 +51,14 @@ class Reply:
     """One answer of the model: text, tool calls, or both.
 
     `chunks` is the number of deltas that the text is cut into (None: a delta for every few
-    characters), `pause` the seconds between deltas, `finish` overrides the finish reason.
+    characters), `delay` the seconds before the first byte, `pause` those between deltas; `finish`
+    overrides the finish reason.
     """
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
     chunks: int | None = None
+    delay: float = 0.0
     pause: float = 0.0
     finish: str = ""
     usage: tuple[int, int] | None = None
