@@ -9,7 +9,6 @@ cancelled. Whatever does not make it within `shutdown_grace` is found in its row
 
 from __future__ import annotations
 
-import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,10 +28,11 @@ from daemon.chat.intake import Access
 from daemon.chat.lanes import Lanes
 from daemon.chat.router import Router
 from daemon.chat.turn import TurnRunner
+from daemon.codegate import CodeGate
 from daemon.config import Config, load
 from daemon.errors import FamulusError, Fatal
 from daemon.report import Report
-from daemon.sidecar import Command, Sidecar
+from daemon.sidecar import Sidecar
 from daemon.statelock import Held
 from daemon.store import boots, inbox
 from daemon.store.db import Database, open_database
@@ -105,7 +105,7 @@ class Daemon:
     with_executor: bool = False
     health: Health = field(factory=Health)
     watchdog: host.Watchdog = field(factory=host.Watchdog.from_environment)
-    executor: ExecutorClient = field(init=False)
+    executor: CodeGate = field(init=False)
     sidecar: Sidecar | None = field(init=False)
     outbox: Outbox = field(init=False)
     lanes: Lanes = field(init=False)
@@ -115,8 +115,8 @@ class Daemon:
 
     def __attrs_post_init__(self) -> None:
         config = self.config
-        self.executor = ExecutorClient(config.executor.socket)
-        self.sidecar = Sidecar(self._launch) if self.with_executor else None
+        self.sidecar = Sidecar.of(config.executor) if self.with_executor else None
+        self.executor = CodeGate(ExecutorClient(config.executor.socket), self.sidecar)
         self.outbox = Outbox(self.database, self.boot, self.sending.call)
         self.lanes = Lanes(
             self.database, config.agent.concurrent_turns, self._turns().run, self.outbox.wake
@@ -258,12 +258,6 @@ class Daemon:
 
     def _named(self, username: str) -> None:
         self.router.username = username
-
-    def _launch(self) -> Command:
-        from executor import launch  # noqa: PLC0415  (only this way of running needs it)
-
-        user = self.config.executor.user if os.geteuid() == 0 else None
-        return launch.command(self.config.executor, user=user)
 
 
 def bot_id(token: str) -> str:

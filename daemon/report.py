@@ -9,14 +9,17 @@ import trio
 from attrs import define, field
 
 from daemon.chat.lanes import Lanes
+from daemon.codegate import CodeGate
 from daemon.store import status
 from daemon.store.db import Database
 from daemon.supervise import Health
 from daemon.telegram.poll import Poll
 from daemon.version import VERSION
-from executor.client import ExecutorClient, ExecutorUnavailable
+from executor.client import ExecutorUnavailable
 
 WATCH_SECONDS = 30.0  # between two questions to the executor
+WATCH_AGAIN = 3.0  # while it is off: somebody is probably starting it
+OFF = "off"
 
 
 @define
@@ -27,16 +30,17 @@ class Report:
     health: Health
     lanes: Lanes
     poll: Poll
-    executor: ExecutorClient
+    executor: CodeGate
     model: str
     started: float = field(factory=time.time)  # Unix seconds
-    executor_line: str = "not asked yet"
+    executor_line: str = "starting"
 
     async def watch_executor(self) -> None:
         """Keep `executor_line` current, for ever."""
         while True:
             self.executor_line = await self._ask_executor()
-            await trio.sleep(WATCH_SECONDS)
+            off = self.executor_line.startswith(OFF)
+            await trio.sleep(WATCH_AGAIN if off else WATCH_SECONDS)
 
     def lines(self) -> list[str]:
         """The state of the process for a chat, a line each."""
@@ -73,9 +77,9 @@ class Report:
         try:
             found = await self.executor.status()
         except ExecutorUnavailable as error:
-            return f"off: {error}"
+            return f"{OFF}: {error}"
         if found.unavailable:
-            return f"off: {found.unavailable}"
+            return f"{OFF}: {found.unavailable}"
         soft = f" (soft: {', '.join(found.soft)})" if found.soft else ""
         return f"in a sandbox of {' + '.join(found.layers)}{soft}"
 

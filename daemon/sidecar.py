@@ -87,12 +87,18 @@ class Sidecar:
     _told: Refusal | None = field(default=None, init=False)  # the refusal that is in the log
     _refusals: int = field(default=0, init=False)  # in a row
     _again: trio.Event = field(factory=trio.Event, init=False)
+    _settled: trio.Event = field(factory=trio.Event, init=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The executor of `settings`. Started by root, it becomes the configured user."""
         user = settings.user if os.geteuid() == 0 else None
         return cls(partial(launch.command, settings, user=user, owned=True))
+
+    async def settled(self) -> None:
+        """Wait until it is ready or has refused, for `READY_TIMEOUT` seconds at most."""
+        with trio.move_on_after(READY_TIMEOUT):
+            await self._settled.wait()
 
     def reload(self) -> None:
         """Try a refused executor again now. Does nothing to one that runs."""
@@ -121,6 +127,7 @@ class Sidecar:
             self.pid = None
             if self.state != "refused":
                 self.state = "down"
+            self._settled = trio.Event()
 
     async def _live(self, first: _Once) -> None:
         """One life of the child. Returns if it refused, raises ExecutorDied if it died."""
@@ -137,6 +144,7 @@ class Sidecar:
         if not isinstance(outcome, Ready):
             return outcome
         self.state, self.refusal, self._told, self._refusals = "ready", None, None, 0
+        self._settled.set()
         _log.info("executor ready", pid=self.pid, layers=outcome.layers())
         first.started()
         await child.exited()
@@ -144,6 +152,9 @@ class Sidecar:
 
     def _refused(self, refusal: Refusal) -> None:
         self.state, self.refusal, self.pid = "refused", refusal, None
+        if self._refusals:
+            # Not at the first: the executor of a daemon that was killed may take a moment to go.
+            self._settled.set()
         if refusal != self._told:
             _log.warning("executor refuses", cause=refusal.cause, remedy=refusal.remedy)
         self._told = refusal

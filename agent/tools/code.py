@@ -7,23 +7,31 @@ can tell the person.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from agent.tools.registry import Kind, Tool, ToolError, tool
-from executor.client import ExecutorClient, ExecutorUnavailable, Job, Result
+from executor.client import ExecutorUnavailable, Job, Result
 
 ENDINGS = {
-    "timeout": "It was stopped at its time limit.",
-    "cpu": "It was stopped: it used up its CPU time.",
-    "memory": "It was stopped: it used up its memory.",
-    "pids": "It was stopped: it started too many processes.",
-    "output": "It was stopped: it wrote too much.",
-    "disk": "It was stopped: it filled its disk space.",
-    "cancelled": "It was cancelled.",
+    "timeout": "stopped at its time limit",
+    "cpu": "stopped: it used up its CPU time",
+    "memory": "stopped: it used up its memory",
+    "pids": "stopped: it started too many processes",
+    "output": "stopped: it wrote too much",
+    "disk": "stopped: it filled its disk space",
+    "cancelled": "stopped: it was cancelled",
+    "denied": "not run",
+    "executor_error": "the executor failed",
 }
 
 
-def code_tools(executor: ExecutorClient, workspace: str) -> list[Tool]:
+class Runner(Protocol):
+    """Whatever runs jobs: `executor.client.ExecutorClient`, or a host's own way to it."""
+
+    async def run(self, job: Job) -> Result: ...
+
+
+def code_tools(executor: Runner, workspace: str) -> list[Tool]:
     """The tools that run code in `workspace`, which belongs to one agent in one chat."""
 
     @tool(kind=Kind.SANDBOXED)
@@ -44,33 +52,31 @@ def code_tools(executor: ExecutorClient, workspace: str) -> list[Tool]:
     return [python_execute, bash]
 
 
-async def _run(executor: ExecutorClient, job: Job) -> str:
+async def _run(executor: Runner, job: Job) -> str:
     try:
         result = await executor.run(job)
     except ExecutorUnavailable as error:
         raise ToolError(f"code cannot be run here: {error}") from error
-    text = describe(result)
-    if result.reason != "exit" or result.code != 0:
-        raise ToolError(text)
-    return text
+    if ending(result):
+        raise ToolError(describe(result))
+    return describe(result)
 
 
 def describe(result: Result) -> str:
-    """A job's result as text for the model: its output, its errors, and how it ended."""
+    """A job's result as text for the model: how it ended if not well, its output, its errors."""
     output = result.stdout.decode("utf-8", "replace").rstrip()
     errors = result.stderr.decode("utf-8", "replace").rstrip()
-    parts = [output, f"[stderr]\n{errors}" if errors else "", ending(result)]
+    parts = [ending(result), output, f"[stderr]\n{errors}" if errors else ""]
     return "\n".join(part for part in parts if part) or "(no output)"
 
 
 def ending(result: Result) -> str:
-    """How the job ended, in a sentence; '' for success."""
+    """How the job ended, in a few words; '' if it ended well."""
     match result.reason:
         case "exit":
-            return f"[exit code {result.code}]" if result.code else ""
+            return f"exit code {result.code}" if result.code else ""
         case "signal":
-            return f"[killed by signal {result.code}]"
-        case "denied" | "executor_error":
-            return f"[not run properly: {result.detail}]"
+            return f"killed by signal {result.code}"
         case reason:
-            return f"[{ENDINGS.get(reason, reason)} {result.detail}".rstrip() + "]"
+            how = ENDINGS.get(reason, reason)
+            return f"{how}: {result.detail}" if result.detail else how

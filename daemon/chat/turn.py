@@ -18,7 +18,7 @@ from agent.drive import TurnDriver
 from agent.loop import Limits
 from agent.ports import Model, Opening, TurnLost
 from agent.tools.clock import clock_tools
-from agent.tools.code import code_tools
+from agent.tools.code import Runner, code_tools
 from agent.tools.registry import Registry
 from agent.tools.sums import sums_tools
 from daemon import log
@@ -26,7 +26,6 @@ from daemon.chat.journal import TurnJournal
 from daemon.store.db import Database
 from daemon.store.turns import TurnRow
 from daemon.store.values import Address, Place
-from executor.client import ExecutorClient
 
 _log = log.get("turn")
 
@@ -39,7 +38,7 @@ class TurnRunner:
     boot: str
     model: Model
     model_name: str
-    executor: ExecutorClient
+    executor: Runner
     instructions: str
     zone: str
     limits: Limits
@@ -67,7 +66,7 @@ class TurnRunner:
             self.model,
             self._tools(journal.address),
             self.limits,
-            system_prompt(self.instructions, today),
+            system_prompt(self.instructions, today, self.zone),
             opening,
             stopping=self.stopping,
         )

@@ -178,7 +178,7 @@ def _first_turn(db: sqlite3.Connection, session_id: str, turn_id: int, fresh_aft
 
 def _messages(db: sqlite3.Connection, session_id: str, first: int, last: int) -> list[sqlite3.Row]:
     return db.execute(
-        "SELECT m.id, m.turn_id, m.role, m.content, m.tool_call_id, c.call_id, c.failed"
+        "SELECT m.id, m.turn_id, m.role, m.content, m.tool_call_id, c.failed"
         " FROM turns AS t JOIN messages AS m ON m.turn_id = t.id"
         " LEFT JOIN tool_calls AS c ON c.id = m.tool_call_id"
         " WHERE t.session_id = ? AND t.id >= ? AND t.id <= ? ORDER BY m.turn_id, m.id",
@@ -234,9 +234,7 @@ def _entry(
                 text += f"\n[Not (all) delivered to the chat: {undelivered[message['id']]}]"
             return Assistant(text, tuple(calls.get(message["id"], ())))
         case _:
-            return ToolResult(
-                message["tool_call_id"], message["call_id"], text, bool(message["failed"])
-            )
+            return ToolResult(message["tool_call_id"], text, bool(message["failed"]))
 
 
 def _about(own: Sequence[Entry]) -> str:

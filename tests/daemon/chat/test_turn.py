@@ -133,7 +133,7 @@ async def test_a_turn_with_a_tool_is_answered(database: Database, tmp_path: Path
 async def test_a_plain_turn_makes_two_commits_of_its_own(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Model intent; answer, end and outbox in one. (Intake and sending have two each.)"""
+    """The model intent, and answer, end and outbox in one; intake and sending have two each."""
     bench = await bench_with(database, tmp_path, Answer("hi"))
     await bench.say("hello")
     done: list[str] = []
