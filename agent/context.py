@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from agent.transcript import Assistant, Entry, ToolCall, User
 
@@ -24,8 +25,14 @@ CHARS_PER_TOKEN = 4  # a rule of thumb for reserving, corrected by what the prov
 HISTORY_CHARS = 200_000  # about 50,000 tokens, which every current model's window holds
 
 
-def system_prompt(instructions: str, today: dt.date) -> str:
-    parts = [IDENTITY, instructions.strip(), f"Today is {today:%A, %Y-%m-%d} (UTC)."]
+# What providers take as the name of a function; a request with another is refused as a whole.
+NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+NAME_LENGTH = 64
+
+
+def system_prompt(instructions: str, today: dt.date, zone: str) -> str:
+    """The system message; `today` is the date in `zone`, an IANA name."""
+    parts = [IDENTITY, instructions.strip(), f"Today is {today:%A, %Y-%m-%d} ({zone})."]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -38,21 +45,34 @@ def build_messages(
 
 
 def recent(history: Sequence[Entry], budget: int = HISTORY_CHARS) -> list[Entry]:
-    """The newest whole turns of `history` that fit into `budget` characters.
+    """The newest turns of `history` that fit into `budget` characters.
 
-    A cut is only ever made before a user entry that follows something else, so no call is parted
-    from its results.
+    A turn is kept whole, so no call is parted from its results; one that would not fit is reduced
+    to what was said in it, so that one long piece of work does not wipe out the conversation.
     """
-    start, size = len(history), 0
-    for index in range(len(history) - 1, -1, -1):
-        size += _size(history[index])
-        if size > budget:
+    kept: list[Sequence[Entry]] = []
+    for turn in _newest_first(history):
+        fitting = next((form for form in (turn, _said(turn)) if _size(form) <= budget), None)
+        if fitting is None:
             break
-        if isinstance(history[index], User) and not (
-            index and isinstance(history[index - 1], User)
-        ):
-            start = index
-    return list(history[start:])
+        budget -= _size(fitting)
+        kept.append(fitting)
+    return [entry for turn in reversed(kept) for entry in turn]
+
+
+def _newest_first(history: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """The turns: each begins with a user entry that follows something else."""
+    end = len(history)
+    for index in range(len(history) - 1, -1, -1):
+        begins = isinstance(history[index], User)
+        if index == 0 or (begins and not isinstance(history[index - 1], User)):
+            yield history[index:end]
+            end = index
+
+
+def _said(turn: Sequence[Entry]) -> list[Entry]:
+    """What a turn's people and its answer said, without the work between."""
+    return [e for e in turn if isinstance(e, User) or (isinstance(e, Assistant) and not e.calls)]
 
 
 def estimate_tokens(messages: Iterable[dict[str, Any]]) -> int:
@@ -60,9 +80,16 @@ def estimate_tokens(messages: Iterable[dict[str, Any]]) -> int:
     return sum(len(str(message)) for message in messages) // CHARS_PER_TOKEN
 
 
-def _size(entry: Entry) -> int:
-    calls = entry.calls if isinstance(entry, Assistant) else ()
-    return len(entry.text) + sum(len(call.request.arguments) for call in calls)
+def _size(entries: Iterable[Entry]) -> int:
+    return sum(len(entry.text) + sum(map(_call_size, _calls(entry))) for entry in entries)
+
+
+def _calls(entry: Entry) -> tuple[ToolCall, ...]:
+    return entry.calls if isinstance(entry, Assistant) else ()
+
+
+def _call_size(call: ToolCall) -> int:
+    return len(call.request.name) + len(call.request.arguments)
 
 
 def _message(entry: Entry) -> dict[str, Any]:
@@ -78,20 +105,38 @@ def _message(entry: Entry) -> dict[str, Any]:
                 "tool_calls": [_call(call) for call in calls],
             }
         case _:
-            return {"role": "tool", "tool_call_id": entry.call_id, "content": entry.text}
+            return {"role": "tool", "tool_call_id": _wire_id(entry.call), "content": entry.text}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
+    """A past call as every provider takes it, whatever the model had written.
+
+    Some parse the arguments of past calls, or match the name, and refuse the whole request over
+    one that was once written badly. Its result says what was wrong with it.
+    """
     request = call.request
-    # Some providers parse the arguments of past calls and refuse the whole request over one that
-    # the model once wrote badly. Its result says what was wrong with it.
-    arguments = request.arguments if _is_object(request.arguments) else "{}"
-    function = {"name": request.name, "arguments": arguments}
-    return {"id": request.call_id, "type": "function", "function": function}
+    function = {
+        "name": NO_NAME.sub("_", request.name)[:NAME_LENGTH] or "unnamed",
+        "arguments": request.arguments if _is_object(request.arguments) else "{}",
+    }
+    return {"id": _wire_id(call.id), "type": "function", "function": function}
+
+
+def _wire_id(call: int) -> str:
+    """A call's id on the wire, made of our own: models leave theirs empty and give them twice.
+
+    Nine letters and digits, which is what the pickiest provider takes.
+    """
+    return f"c{call:08d}"
 
 
 def _is_object(text: str) -> bool:
+    """Whether a strict parser takes it: ours alone would let NaN and Infinity pass."""
     try:
-        return isinstance(json.loads(text), dict)
+        return isinstance(json.loads(text, parse_constant=_refuse), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)

@@ -47,10 +47,8 @@ class TurnDriver:
         """
         with trio.move_on_after(max(0.0, self.limits.seconds - self.opening.ran_seconds)):
             return await self._loop()
-        minutes = self.limits.seconds / 60
-        await self.journal.failed(
-            f"I stopped: this took more than {minutes:g} minutes.", error="too_long"
-        )
+        sentence = f"I stopped: this took more than {_duration(self.limits.seconds)}."
+        await self.journal.failed(sentence, error="too_long")
         return True
 
     async def _loop(self) -> bool:
@@ -106,4 +104,10 @@ class TurnDriver:
 
     async def _settle(self, call: ToolCall, text: str, *, failed: bool) -> None:
         await self.journal.tool_finished(call, text, failed=failed)
-        self._turn.append(ToolResult(call.id, call.request.call_id, text, failed))
+        self._turn.append(ToolResult(call.id, text, failed))
+
+
+def _duration(seconds: float) -> str:
+    """A time as a person would say it; below two minutes seconds say it better."""
+    minutes = round(seconds / 60)
+    return f"{minutes} minutes" if minutes > 1 else f"{seconds:g} seconds"

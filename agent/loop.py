@@ -7,7 +7,7 @@ interrupted. The cases, in order:
 
 1. a call of the last answer has no result: run it; but if it had begun when we were interrupted,
    only a tool that reads is run again, and any other gets a result that says what is not known;
-2. the same call has failed `MAX_SAME_FAILURES` times in a row: end;
+2. the same calls were asked for `MAX_SAME_FAILURES` times in a row, and failed: end;
 3. the turn has used its steps: end;
 4. otherwise it is the model's turn to speak.
 """
@@ -86,16 +86,13 @@ def _attend(call: ToolCall, rerunnable: Callable[[str], bool]) -> Command:
 
 
 def repeated_failures(turn: Sequence[Entry]) -> int:
-    """How many of the latest results are failures of one and the same call (name, arguments)."""
-    asked = {
-        call.id: (call.request.name, call.request.arguments)
-        for entry in turn
-        if isinstance(entry, Assistant)
-        for call in entry.calls
-    }
-    results = [entry for entry in turn if isinstance(entry, ToolResult)]
-    if not results:
-        return 0
-    last = asked[results[-1].call]
-    same = takewhile(lambda result: result.failed and asked[result.call] == last, reversed(results))
-    return len(list(same))
+    """How many of the latest answers asked for the same calls, of which one failed each time."""
+    failed = {entry.call for entry in turn if isinstance(entry, ToolResult) and entry.failed}
+    answers = [entry for entry in reversed(turn) if isinstance(entry, Assistant)]
+    same = takewhile(lambda answer: _asked(answer) == _asked(answers[0]), answers)
+    failures = takewhile(lambda answer: any(call.id in failed for call in answer.calls), same)
+    return sum(1 for _ in failures)
+
+
+def _asked(answer: Assistant) -> list[tuple[str, str]]:
+    return [(call.request.name, call.request.arguments) for call in answer.calls]

@@ -97,5 +97,9 @@ class Toolbox(Protocol):
         ...
 
     async def run(self, request: CallRequest) -> ToolOutcome:
-        """Run one call. Every fault of the tool or its arguments is an outcome, never raised."""
+        """Run one call.
+
+        What is wrong with its name or arguments, and what the tool could not do, is an outcome.
+        What is raised is a fault of this program and ends the turn.
+        """
         ...

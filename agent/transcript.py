@@ -24,7 +24,11 @@ class CallState(Enum):
 
 @frozen
 class CallRequest:
-    """A tool call as the model wrote it: `arguments` is raw text and may not even be JSON."""
+    """A tool call as the model wrote it.
+
+    Nothing in it can be relied on: `arguments` may not be JSON, `name` may be no tool's, and
+    `call_id`, which is kept for the record only, may be empty or the same as another call's.
+    """
 
     call_id: str
     name: str
@@ -33,7 +37,7 @@ class CallRequest:
 
 @frozen
 class ToolCall:
-    """A call that was recorded; `id` is the journal's name for it."""
+    """A call that was recorded; `id` is the journal's name for it, which no other call has."""
 
     id: int
     request: CallRequest
@@ -56,7 +60,6 @@ class ToolResult:
     """The one result of the call whose journal id is `call`."""
 
     call: int
-    call_id: str
     text: str
     failed: bool = False
 

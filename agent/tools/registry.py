@@ -1,30 +1,32 @@
 """Tools, and the one place that knows how they are described, checked and run.
 
 A tool is an async function with typed parameters. Its strict JSON schema is derived from the
-signature, its description is its docstring's first paragraph, and each parameter's description is
-the string in its `Annotated` type:
+signature, its description is its docstring, and each parameter's description is the string in its
+`Annotated` type:
 
     @tool(kind=Kind.READ)
     async def current_datetime(zone: Annotated[str | None, "An IANA name"]) -> str:
         '''Tell the date and time.'''
 
 A tool returns the text for the model, or raises `ToolError` with a sentence that tells the model
-what to do differently. Results are cut to the tool's cap, head and tail kept.
+what to do differently. Both are cut to the tool's cap, head and tail kept.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn, TypeAlias
 
-from attrs import define, frozen
+from attrs import frozen
 
 from agent.ports import ToolOutcome
+from agent.text import clean, shorten
 from agent.transcript import CallRequest
 
 OUTPUT_CAP = 16_000  # characters of a result that the model is shown; about 4,000 tokens
@@ -48,6 +50,8 @@ class Kind(Enum):
 
 
 class Policy(Enum):
+    """Whether a call may run; one that would have to ask needs somebody who can be asked."""
+
     ALLOW = "allow"
     ASK = "ask"
     DENY = "deny"
@@ -61,8 +65,14 @@ class BadArguments(ToolError):
     """The arguments do not fit the tool's schema."""
 
 
+# What a tool is: an async function of the parameters that its schema names.
+Function: TypeAlias = Callable[..., Awaitable[str]]
+
+
 @frozen
 class Parameter:
+    """One argument of a tool: `types` are keys of JSON_TYPES, `choices` the only strings if any."""
+
     name: str
     types: tuple[type, ...]
     choices: tuple[str, ...]
@@ -72,13 +82,13 @@ class Parameter:
         names = [JSON_TYPES[kind][0] for kind in self.types]
         schema: dict[str, Any] = {"type": names[0] if len(names) == 1 else names}
         if self.choices:
-            schema["enum"] = list(self.choices)
+            schema["enum"] = [*self.choices, *([None] if type(None) in self.types else [])]
         return {**schema, "description": self.description}
 
     def check(self, value: object) -> None:
         """Raise BadArguments unless `value` fits. A whole number is a number; True is neither."""
         kinds = (*self.types, int) if float in self.types else self.types
-        if type(value) not in kinds:
+        if type(value) not in kinds or value in {math.inf, -math.inf}:
             expected = " or ".join(JSON_TYPES[kind][1] for kind in self.types)
             raise BadArguments(f"{self.name} must be {expected}, not {value!r:.60}")
         if self.choices and value is not None and value not in self.choices:
@@ -95,7 +105,7 @@ class Tool:
     kind: Kind
     policy: Policy
     output_cap: int
-    function: Callable[..., Awaitable[str]]
+    function: Function
 
     def schema(self) -> dict[str, Any]:
         """The tool as Chat Completions wants it: strict, so every parameter is required."""
@@ -126,18 +136,19 @@ class Tool:
 
 def tool(
     *, kind: Kind, policy: Policy = Policy.ALLOW, output_cap: int = OUTPUT_CAP
-) -> Callable[[Callable[..., Awaitable[str]]], Tool]:
-    """Make a Tool of an async function or method; see the module's docstring."""
+) -> Callable[[Function], Tool]:
+    """Make a Tool of an async function; see the module's docstring."""
 
-    def make(function: Callable[..., Awaitable[str]]) -> Tool:
-        description = inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+    def make(function: Function) -> Tool:
+        paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+        description = "\n".join(" ".join(each.split()) for each in paragraphs)
         parameters = _parameters(function)
         return Tool(function.__name__, description, parameters, kind, policy, output_cap, function)
 
     return make
 
 
-def _parameters(function: Callable[..., Awaitable[str]]) -> tuple[Parameter, ...]:
+def _parameters(function: Function) -> tuple[Parameter, ...]:
     hints = typing.get_type_hints(function, include_extras=True)
     hints.pop("return")
     return tuple(_parameter(name, hint) for name, hint in hints.items())
@@ -163,7 +174,7 @@ def _parameter(name: str, hint: Any) -> Parameter:  # noqa: ANN401  (a type form
 
 def _parse_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text or "{}")
+        value = json.loads(text.strip() or "{}", parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise BadArguments(f"the arguments are not valid JSON ({error}); send one object") from None
     if not isinstance(value, dict):
@@ -171,7 +182,11 @@ def _parse_object(text: str) -> dict[str, Any]:
     return value
 
 
-@define
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+@frozen
 class Registry:
     """The tools offered in a turn; implements `agent.ports.Toolbox`."""
 
@@ -179,7 +194,8 @@ class Registry:
 
     @classmethod
     def of(cls, tools: Iterable[Tool]) -> Registry:
-        return cls({each.name: each for each in tools if each.policy is not Policy.DENY})
+        """Offer those of `tools` that may run without a question, since nobody is asked yet."""
+        return cls({each.name: each for each in tools if each.policy is Policy.ALLOW})
 
     def schemas(self) -> list[dict[str, Any]]:
         return [each.schema() for each in self._tools.values()]
@@ -188,21 +204,15 @@ class Registry:
         return name in self._tools and self._tools[name].kind is Kind.READ
 
     async def run(self, request: CallRequest) -> ToolOutcome:
-        """Run one call; what is wrong with it or with the tool becomes a failed outcome."""
+        """Run one call; a wrong name, wrong arguments and a ToolError are failed outcomes."""
         found = self._tools.get(request.name)
         if found is None:
             known = ", ".join(sorted(self._tools)) or "none"
-            return ToolOutcome(f"There is no tool {request.name!r}. Tools: {known}.", failed=True)
+            text = f"Error: there is no tool {request.name!r:.80}; there are: {known}"
+            return ToolOutcome(text, failed=True)
+        failed = False
         try:
             text = await found.function(**found.arguments(request.arguments))
         except ToolError as error:
-            return ToolOutcome(f"Error: {error}", failed=True)
-        return ToolOutcome(shorten(text, found.output_cap))
-
-
-def shorten(text: str, cap: int) -> str:
-    """`text` in at most about `cap` characters: two thirds from its head, the rest its tail."""
-    if len(text) <= cap:
-        return text
-    head, tail = cap * 2 // 3, cap - cap * 2 // 3
-    return f"{text[:head]}\n[... {len(text) - cap} characters left out ...]\n{text[-tail:]}"
+            text, failed = f"Error: {error}", True
+        return ToolOutcome(shorten(clean(text), found.output_cap), failed)
