@@ -82,14 +82,14 @@ class Router:
             await woken.wait()
 
     async def _route_some(self) -> bool:
-        """Route what can be routed in one transaction; False if there was nothing to route."""
+        """Route what can be routed in one transaction; False if that was all there was."""
         if self._suspicious:
             return await self._route_one()
         self._suspicious = True
         count, effects = await self.database.write(self._route_batch, BATCH, time.time())
         self._suspicious = False
         self._perform(effects)
-        return count > 0
+        return count == BATCH  # a row that comes meanwhile has set `_woken`
 
     async def _route_one(self) -> bool:
         """Route the oldest row alone, with its attempt counted before the try."""

@@ -49,7 +49,8 @@ class Address:
 
 def new_ref() -> str:
     """A random name for a row that a person may see, such as the id beside an error."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(REF_LENGTH))
+    bits = secrets.randbits(5 * REF_LENGTH)  # at once: a system call each is half of an insert
+    return "".join(_ALPHABET[bits >> shift & 31] for shift in range(0, 5 * REF_LENGTH, 5))
 
 
 def clean(text: str) -> str:
