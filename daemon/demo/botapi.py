@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import unquote
 
 import trio
 
@@ -243,7 +244,7 @@ class BotApiServer:
     # What the bot does.
 
     async def _handle(self, request: Request) -> Answer:
-        _, _, path = request.path.partition("/")
+        _, _, path = unquote(request.path).partition("/")
         prefix, _, rest = path.partition("/")
         if prefix == "file":
             prefix, _, rest = rest.partition("/")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from daemon.demo.calls import ApiError, Call
 from daemon.demo.sending import read_caption, read_content_text, read_markup
 from daemon.demo.world import Message, Wire, World
@@ -81,5 +83,5 @@ def _change(
     if {k: v for k, v in message.content.items() if k in fields} == content:
         raise ApiError(400, NOT_MODIFIED)
     kept = {k: v for k, v in message.content.items() if k not in fields}
-    message.content = {**kept, **content, "edit_date": int(message.date)}
+    message.content = {**kept, **content, "edit_date": int(time.time())}
     return world.show(call, message).wire()
