@@ -1,109 +1,22 @@
 """The executor process: `python -m executor --settings-fd N [--user NAME]`.
 
-It reads its settings as JSON from descriptor N, acquires what needs privileges, gives them up,
-and serves. The order matters and is all in `_start`. Everything is imported before root is given
-up, because afterwards the interpreter's own files may be out of reach.
-
-On standard output it says one line of JSON, once: `{"ready": STATUS}` when it accepts jobs, or
-`{"refused": CAUSE, "remedy": REMEDY}`. A refusal exits 78 (EX_CONFIG): no restart will cure it.
-Logs go to standard error.
+The spawner is forked here, before anything else is imported, and so stays small; the rest is in
+`executor.start`. If the start is refused, this process ends, the spawner reads end-of-file in
+place of its first order, and ends too.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import gc
-import json
-import os
 import sys
 
-from executor import place, privileges, profile, spawner
-from executor.isolation import cgroup
-from executor.isolation.cgroup import Groups
-from executor.isolation.stack import Refused
-from executor.journal import log
-from executor.privileges import Identity
-from executor.settings import Settings, from_json
-
-EXIT_CONFIG = 78
-_EXIT_FAILURE = 1
+from executor import spawner
 
 
 def main() -> int:
-    options = _options()
-    try:
-        _start(options)
-    except Refused as refused:
-        _say({"refused": refused.cause, "remedy": refused.remedy})
-        sys.stderr.write(f"executor: {refused}\n")
-        return EXIT_CONFIG
-    return 0
+    orders = spawner.fork_spawner()
+    from executor import start  # noqa: PLC0415 - not before the fork
 
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m executor", description="Run jobs in boxes.")
-    parser.add_argument("--settings-fd", type=int, required=True, metavar="N")
-    parser.add_argument("--user", metavar="NAME", help="the account to become; needs root")
-    parser.add_argument(
-        "--until-stdin-closes", action="store_true", help="end when standard input does"
-    )
-    return parser.parse_args()
-
-
-def _start(options: argparse.Namespace) -> None:
-    """Acquire, fork the spawner, give up root, serve."""
-    settings = _settings(options.settings_fd)
-    identity = privileges.identify(options.user)
-    listener = place.bind(settings.socket)
-    place.make_workspaces(settings.workspaces, identity)
-    groups = _groups(identity)
-    # The spawner is forked before Trio is imported: it must have one thread, and stays small.
-    gc.freeze()
-    orders = spawner.fork_spawner(lambda: privileges.drop(identity))
-    from executor import box_channel, service  # noqa: PLC0415 - see above
-
-    source = box_channel.load_source()
-    text = profile.load()
-    privileges.drop(identity)
-    prepared = service.Prepared(
-        settings=settings,
-        identity=identity,
-        listener=listener,
-        orders=orders,
-        groups=groups,
-        profile=text,
-        box_source=source,
-        until_stdin_closes=options.until_stdin_closes,
-    )
-    service.run(prepared, _say)
-
-
-def _settings(fd: int) -> Settings:
-    """Read the settings to the end of the descriptor and close it."""
-    with os.fdopen(fd, "rb") as file:
-        try:
-            return from_json(json.loads(file.read()))
-        except (ValueError, TypeError) as error:
-            raise Refused(f"the settings are not understood: {error}", "") from error
-
-
-def _groups(identity: Identity) -> Groups | None:
-    """As root, make the v1 groups for jobs; where that cannot be, the layer will say so."""
-    groups = cgroup.here(identity.user)
-    if groups is not None and os.getuid() == 0:
-        with contextlib.suppress(OSError):
-            cgroup.hand_over(groups, identity.uid, identity.gid)
-    return groups
-
-
-def _say(values: dict[str, object]) -> None:
-    """Write the one line on standard output; a start does not fail because nobody reads it."""
-    try:
-        sys.stdout.write(json.dumps(values) + "\n")
-        sys.stdout.flush()
-    except OSError:
-        log("nobody reads standard output")
+    return start.main(orders)
 
 
 if __name__ == "__main__":

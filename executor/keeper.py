@@ -7,6 +7,8 @@ child subreaper, so that whatever a job daemonises comes back to it, and it repo
 when wait(2) has said that there is no child left.
 
 It is forked (without exec) by the spawner, so it has no imports to make and costs a millisecond.
+Spawner and keepers live in what little is imported here, in `tree` and in `spawner`: no attrs, no
+typing, which would double their memory.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ import select
 import signal
 import socket
 from collections.abc import Mapping
-from typing import NoReturn
-
-from attrs import frozen
 
 from executor import tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 # From the order to kill to the proof that nothing is left.
 KILL_SECONDS = 2.0
@@ -35,20 +38,32 @@ _CONTROL_FD = 3
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM)
 
 
-@frozen
 class Start:
-    """How to start a job's first process.
+    """How to start a job's first process. A value: nobody changes it.
 
     `joins` are cgroup.procs files to enter before exec. The process gets the four descriptors as
     0, 1, 2 and 3, and no other. `memory_bytes` is what the tree may use as far as the keeper can
     see by looking now and then; 0 where the kernel watches.
     """
 
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    cwd: str
-    joins: tuple[str, ...] = ()
-    memory_bytes: int = 0
+    __slots__ = ("argv", "cwd", "env", "joins", "memory_bytes")
+
+    def __init__(
+        self,
+        argv: tuple[str, ...],
+        env: Mapping[str, str],
+        cwd: str,
+        joins: tuple[str, ...] = (),
+        memory_bytes: int = 0,
+    ) -> None:
+        self.argv = argv
+        self.env = env
+        self.cwd = cwd
+        self.joins = joins
+        self.memory_bytes = memory_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def keep(start: Start, fds: tuple[int, int, int, int], channel: socket.socket) -> NoReturn:

@@ -8,13 +8,14 @@ uid with whoever else that account runs.
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 
 from attrs import frozen
 
+from executor import rootless
 from executor.isolation.stack import Refused
+from executor.rootless import StillRoot
 
 
 @frozen
@@ -80,24 +81,10 @@ def drop(identity: Identity) -> None:
 
     Raises Refused if anything of the former identity is left.
     """
-    if os.getuid() == 0:
-        os.setgroups([])
-        os.setresgid(identity.gid, identity.gid, identity.gid)
-        os.setresuid(identity.uid, identity.uid, identity.uid)
-        os.environ["HOME"] = pwd.getpwuid(identity.uid).pw_dir
-        _check_dropped(identity)
-
-
-def _check_dropped(identity: Identity) -> None:
-    same = os.getresuid() == (identity.uid,) * 3 and os.getresgid() == (identity.gid,) * 3
-    if not same or os.getgroups() or _can_go_back():
-        names = [grp.getgrgid(one).gr_name for one in os.getgroups()]
-        raise Refused(f"root could not be given up (groups left: {names})", "this is a bug")
-
-
-def _can_go_back() -> bool:
     try:
-        os.setuid(0)
-    except PermissionError:
-        return False
-    return True
+        rootless.become(identity.uid, identity.gid)
+    except (StillRoot, OSError) as error:
+        raise Refused(
+            f"root could not be given up: {error}", "start it from another account"
+        ) from error
+    os.environ["HOME"] = pwd.getpwuid(identity.uid).pw_dir

@@ -1,9 +1,10 @@
 """The spawner: a small, single-threaded process that forks the keepers.
 
 The executor runs Trio, and a process with an event loop and threads is no place to fork from. So
-before Trio is imported the executor forks this one, and asks it for a keeper with one packet:
-the start as JSON, and the descriptors as ancillary data. The packet is the only way in, and it
-can come only from the executor, which holds the other end.
+before it imports anything large the executor forks this one. The first packet tells it whom to
+become, if it is still root. Each later one asks for a keeper: the start as JSON, and the
+descriptors as ancillary data. The socket is the only way in, and the executor holds its other
+end.
 
 When the executor dies, the keepers read end-of-file and clear up their jobs; the spawner waits
 for them, then kills whatever is left below itself (the orphans of a keeper that was killed), and
@@ -19,13 +20,13 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable
-from typing import Any, NoReturn
 
-from attrs import asdict, define, field
-
-from executor import keeper, tree
+from executor import keeper, rootless, tree
 from executor.keeper import Start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 # stdin, stdout, stderr, the box's control socket, the keeper's channel.
 _FDS = 5
@@ -36,25 +37,19 @@ _GRACE_SECONDS = 5.0
 
 def encode(start: Start) -> bytes:
     """Make the packet that asks for a keeper."""
-    return json.dumps(asdict(start)).encode()
+    return json.dumps(start.to_json()).encode()
 
 
-def _decode(packet: bytes) -> Start:
-    values: dict[str, Any] = json.loads(packet)
-    return Start(
-        argv=tuple(values["argv"]),
-        env=values["env"],
-        cwd=values["cwd"],
-        joins=tuple(values["joins"]),
-        memory_bytes=int(values["memory_bytes"]),
-    )
+def encode_identity(uid: int, gid: int) -> bytes:
+    """Make the first packet: the ids to live under from now on."""
+    return json.dumps([uid, gid]).encode()
 
 
-def fork_spawner(prepare: Callable[[], None]) -> socket.socket:
+def fork_spawner() -> socket.socket:
     """Fork the spawner and give the executor's end of its socket.
 
-    `prepare` runs in the new process before it reads anything: it is where privileges are given
-    up. Must be called while this process has one thread and no event loop.
+    Must be called while this process has one thread and no event loop, and should be called
+    before anything large is imported.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() > 0:
@@ -62,21 +57,25 @@ def fork_spawner(prepare: Callable[[], None]) -> socket.socket:
         return ours
     try:
         ours.close()
-        prepare()
-        _Spawner(theirs).serve()
+        # A terminal's ^C is meant for the executor, which ends the jobs in good order.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        packet = theirs.recv(_MAX_PACKET)
+        if packet:
+            rootless.become(*json.loads(packet))
+            _Spawner(theirs).serve()
     finally:
         os._exit(1)
 
 
-@define
 class _Spawner:
-    orders: socket.socket
-    keepers: set[int] = field(factory=set)
+    """Forks keepers as ordered; `keepers` are the pids of those that have not ended."""
+
+    def __init__(self, orders: socket.socket) -> None:
+        self.orders = orders
+        self.keepers: set[int] = set()
 
     def serve(self) -> NoReturn:
-        # A terminal's ^C is meant for the executor, which ends the jobs in good order.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         tree.become_subreaper()
         wake = self._wake_on_child()
         poll = select.poll()
@@ -122,7 +121,8 @@ class _Spawner:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self.orders.close()
             box = (fds[0], fds[1], fds[2], fds[3])
-            keeper.keep(_decode(packet), box, socket.socket(fileno=fds[4]))
+            start = Start(**json.loads(packet))
+            keeper.keep(start, box, socket.socket(fileno=fds[4]))
         finally:
             os._exit(1)
 
