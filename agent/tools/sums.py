@@ -1,9 +1,12 @@
 """`calculate_expression`: exact decimal arithmetic, in bounded time.
 
 The expression is parsed by Python's own grammar and evaluated here, node by node, over an
-allow-list. Numbers are read from the source text into Decimal, so `0.1 + 0.2` is 0.3 and no float
-is ever made. Integers stay exact up to `MAX_DIGITS` digits; what cannot be exact (a third, a root)
-is rounded to `PRECISION` digits and said to be.
+allow-list. Numbers are read from the source text into Decimal, so `0.1 + 0.2` is 0.3 and nothing is
+ever calculated in floats. Results stay exact up to `MAX_DIGITS` digits; what cannot be exact (a
+third, a root) is calculated with `PRECISION` digits and said to be about that.
+
+No operation takes more than a few milliseconds, since the event loop waits for it: what would take
+longer is refused before it is tried, and the length of the expression bounds how many there are.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import ast
 import decimal
 import operator
+import warnings
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, TypeAlias
@@ -21,11 +25,22 @@ from agent.tools.registry import Kind, Tool, ToolError, tool
 
 MAX_SOURCE = 1_000  # characters
 MAX_DIGITS = 2_000  # of a result: two screens of a chat
-PRECISION = 50  # digits of a result that is not exact
+PRECISION = 50  # digits of what cannot be exact
 EXACT = decimal.Context(prec=MAX_DIGITS, Emax=MAX_DIGITS, Emin=-MAX_DIGITS, traps=[])
+# What is not exact is shown with fewer digits than it was calculated with: 3 * (1/3) is about 1.
+SHOWN = decimal.Context(prec=PRECISION - 10, Emax=MAX_DIGITS, Emin=-MAX_DIGITS, traps=[])
+ROUGH = decimal.Context(prec=9)  # enough to tell how many digits a power will have
+TOO_LONG = f"a value on the way has more than {MAX_DIGITS} digits"
 MAX_FACTORIAL = 500
+# Powers of whole numbers with larger exponents are too long to be written, and others are so long
+# that they are rounded anyway.
+MAX_EXACT_EXPONENT = 7_000
+# Logarithms and powers of numbers nearer to 1 than this take seconds.
+NEAREST_TO_ONE = Decimal("1e-100")
 
-READABLE = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "^": "**"})  # noqa: RUF001
+READABLE = str.maketrans(
+    {"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "^": "**", "π": "pi"}  # noqa: RUF001
+)
 
 Operation: TypeAlias = Callable[[Decimal, Decimal], Decimal]
 
@@ -37,8 +52,8 @@ def sums_tools() -> list[Tool]:
     ) -> str:
         """Calculate an arithmetic expression exactly, in decimal.
 
-        Offers + - * / // % ** and sqrt, abs, min, max, round, floor, ceil, factorial, ln, log10,
-        exp, pi, e.
+        Offers + - * / // % ** and sqrt, abs, min, max, round (halves away from zero), floor, ceil,
+        factorial, ln, log10, exp, pi, e. A result that had to be rounded begins with "about".
         """
         return calculate(expression)
 
@@ -50,17 +65,22 @@ def calculate(expression: str) -> str:
     source = expression.strip().translate(READABLE)
     if len(source) > MAX_SOURCE:
         raise ToolError(f"the expression is longer than {MAX_SOURCE} characters")
-    try:
-        tree = ast.parse(source, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        reason = getattr(error, "msg", None) or "nested too deeply"
-        raise ToolError(f"{expression!r:.100} is not an arithmetic expression: {reason}") from None
     calculation = _Calculation(source)
     try:
-        value = calculation.value(tree.body)
+        value = calculation.value(_parse(source))
     except RecursionError:
         raise ToolError("the expression is nested too deeply") from None
-    return ("" if calculation.exact else "about ") + _show(value)
+    return _show(value) if calculation.exact else f"about {_show(SHOWN.plus(value))}"
+
+
+def _parse(source: str) -> ast.expr:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # "1if 2else 3" is a warning to Python, no sum to us
+            return ast.parse(source, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError) as error:
+        reason = getattr(error, "msg", None) or "it is nested too deeply, or has odd characters"
+        raise ToolError(f"{source!r:.100} is not an arithmetic expression: {reason}") from None
 
 
 @define
@@ -92,7 +112,10 @@ class _Calculation:
         written = (ast.get_source_segment(self.source, node) or "").replace("_", "")
         if isinstance(node.value, int):
             return _bounded(Decimal(node.value))
-        return _bounded(Decimal(written))
+        context = EXACT.copy()
+        value = context.create_decimal(written)
+        self.exact = self.exact and not context.flags[decimal.Inexact]
+        return _bounded(value)
 
     def _apply(self, operation: Operation, left: Decimal, right: Decimal) -> Decimal:
         with decimal.localcontext(EXACT) as context:
@@ -107,7 +130,9 @@ class _Calculation:
         with decimal.localcontext(EXACT) as context:
             context.prec = PRECISION if name in ROUNDED else MAX_DIGITS
             result = function(*args)
-            self.exact = self.exact and not context.flags[decimal.Inexact]
+            # Rounding that was asked for is exact.
+            rounded = name in ROUNDED and context.flags[decimal.Inexact]
+            self.exact = self.exact and not rounded
         return _bounded(result)
 
     def _rounded(self, result: Decimal) -> Decimal:
@@ -121,7 +146,13 @@ def _bounded(value: Decimal) -> Decimal:
     if value.is_nan():
         raise ToolError("there is no such number (a division of zero by zero, or such a root)")
     if value.is_infinite() or (value and abs(value.adjusted()) >= MAX_DIGITS):
-        raise ToolError(f"a value on the way has more than {MAX_DIGITS} digits, or divides by zero")
+        raise ToolError(TOO_LONG)
+    return value
+
+
+def _apart_from_one(value: Decimal) -> Decimal:
+    if value != 1 and abs(value - 1) < NEAREST_TO_ONE:
+        raise ToolError("a logarithm or power of a number so close to 1 is too much for this tool")
     return value
 
 
@@ -129,17 +160,24 @@ def _power(base: Decimal, exponent: Decimal) -> Decimal:
     """`base ** exponent`, refused before it is tried if the result could not be written down."""
     if base.is_zero() and exponent < 0:
         raise ToolError("zero has no negative power")
-    if base and abs(_log10(abs(base)) * exponent) > MAX_DIGITS:
+    size = _apart_from_one(abs(base))
+    if base and abs(size.log10(ROUGH) * exponent) > MAX_DIGITS:
         raise ToolError(f"the power has more than {MAX_DIGITS} digits")
-    context = decimal.getcontext()
-    if exponent != exponent.to_integral_value() or exponent < 0:
-        context.prec = PRECISION  # a power that is not whole is a logarithm: slow, and not exact
+    whole = exponent == exponent.to_integral_value()
+    if size == 1 and whole:
+        return Decimal(1) if exponent % 2 == 0 else base
+    if not (whole and 0 <= exponent <= MAX_EXACT_EXPONENT):
+        decimal.getcontext().prec = PRECISION
     return base**exponent
 
 
-def _log10(value: Decimal) -> Decimal:
-    """Good enough to tell how many digits a power will have, and quick for any value."""
-    return value.log10(decimal.Context(prec=9))
+def _logarithm(function: Callable[[Decimal], Decimal]) -> Callable[[Decimal], Decimal]:
+    def logarithm(value: Decimal) -> Decimal:
+        if value <= 0:
+            raise ToolError("only numbers above zero have a logarithm")
+        return function(_apart_from_one(value))
+
+    return logarithm
 
 
 def _divide(left: Decimal, right: Decimal) -> Decimal:
@@ -153,17 +191,29 @@ def _floor_divide(left: Decimal, right: Decimal) -> Decimal:
     if right.is_zero():
         raise ToolError("division by zero")
     quotient, remainder = divmod(left, right)
-    return quotient - 1 if remainder and (remainder < 0) != (right < 0) else quotient
+    if quotient.is_nan():
+        raise ToolError(TOO_LONG)
+    return quotient - 1 if _is_off(remainder, right) else quotient
 
 
 def _modulo(left: Decimal, right: Decimal) -> Decimal:
-    return left - right * _floor_divide(left, right)
+    if right.is_zero():
+        raise ToolError("division by zero")
+    remainder = left % right
+    if remainder.is_nan():
+        raise ToolError(TOO_LONG)
+    return remainder + right if _is_off(remainder, right) else remainder
+
+
+def _is_off(remainder: Decimal, right: Decimal) -> bool:
+    """Whether rounding the quotient down, as we do, differs from rounding it towards zero."""
+    return bool(remainder) and (remainder < 0) != (right < 0)
 
 
 def _round(value: Decimal, places: Decimal = Decimal(0)) -> Decimal:
     if places != places.to_integral_value() or abs(places) > PRECISION:
         raise ToolError(f"round to a whole number of places, {PRECISION} at most")
-    return value.quantize(Decimal(1).scaleb(-int(places)), decimal.ROUND_HALF_EVEN)
+    return value.quantize(Decimal(1).scaleb(-int(places)), decimal.ROUND_HALF_UP)
 
 
 def _factorial(value: Decimal) -> Decimal:
@@ -188,8 +238,8 @@ OPERATIONS: dict[type[ast.operator], Operation] = {
 # name: (fewest values, most values, function)
 FUNCTIONS: dict[str, tuple[int, int, Callable[..., Decimal]]] = {
     "sqrt": (1, 1, Decimal.sqrt),
-    "ln": (1, 1, Decimal.ln),
-    "log10": (1, 1, Decimal.log10),
+    "ln": (1, 1, _logarithm(Decimal.ln)),
+    "log10": (1, 1, _logarithm(Decimal.log10)),
     "exp": (1, 1, Decimal.exp),
     "abs": (1, 1, abs),
     "min": (1, 20, min),
@@ -210,7 +260,9 @@ CONSTANTS = {
 
 def _show(value: Decimal) -> str:
     """Plain digits where they are readable, scientific notation where they are not."""
-    if value == value.to_integral_value():
-        return f"{value.quantize(Decimal(1), context=EXACT):f}"
-    shortest = value.normalize(EXACT)
-    return f"{shortest:f}" if abs(shortest.adjusted()) <= PRECISION else str(shortest)
+    if value.is_zero():
+        return "0"  # which has no sign and no places
+    shortest = value.normalize(EXACT.copy())
+    digits = len(shortest.as_tuple().digits)
+    readable = -PRECISION <= shortest.adjusted() <= 2 * digits + PRECISION
+    return f"{shortest:f}" if readable else f"{shortest:E}"
