@@ -191,7 +191,8 @@ def a_daemon_that_says(reply: dict[str, Any], state_dir: Path) -> Iterator[None]
                 client.recv(4096)
                 client.sendall(json.dumps(reply).encode() + b"\n")
 
-        thread = Thread(target=answer)
+        # A daemon thread: if the test fails before it asks, nobody ever connects.
+        thread = Thread(target=answer, daemon=True)
         thread.start()
         yield
         thread.join(10)
