@@ -124,6 +124,8 @@ def _add_config_option(parser: Parser) -> None:
 
 
 def _add_demo(verbs: Verbs) -> None:
+    from daemon.demo.play_format import PLAY_FORMAT  # noqa: PLC0415 -- text, and nothing else
+
     parser = _add(
         verbs,
         "demo",
@@ -132,6 +134,7 @@ def _add_demo(verbs: Verbs) -> None:
         "A local Bot API server and, unless a model is configured, an offline model take the\n"
         "places of the remote ones; nothing leaves this machine.",
     )
+    parser.epilog = f"{PLAY_FORMAT.strip()}\n\n{EXIT_CODES}"
     parser.add_argument(
         "--play",
         metavar="FILE",
