@@ -47,6 +47,9 @@ _VERIFY_SECONDS = 15.0
 # All writers are dead by then: what is left is what fits in a pipe.
 _LAST_DRAIN_SECONDS = 1.0
 _CPU_POLL_SECONDS = 0.1
+# firejail clears up after itself if it may end by itself; killed, it leaves an empty directory
+# behind in /run/firejail.
+_GRACE_SECONDS = 0.03
 _READ_SIZE = 64 * 1024
 _MAX_DIAGNOSIS = 400
 
@@ -214,7 +217,8 @@ class Runner:
             order = Order(job.language, job.code, ENVIRONMENT, plan.rlimits)
             await self._until_end(running, plan, order, ending)
             wall = trio.current_time() - began
-            report = await running.end()
+            by_itself = ending.cause == verdict.ENDED
+            report = await running.end(grace=_GRACE_SECONDS if by_itself else 0.0)
             with trio.move_on_after(_LAST_DRAIN_SECONDS):
                 for done in drained:
                     await done.wait()

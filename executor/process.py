@@ -52,28 +52,33 @@ class BoxProcess:
     kill_layers: Callable[[], None]
     report: KeeperReport | None = None
 
-    async def end(self) -> KeeperReport:
-        """Kill everything and give the proof, or a report that is not `empty`.
+    async def end(self, *, grace: float = 0.0) -> KeeperReport:
+        """See everything dead and give the proof, or a report that is not `empty`.
 
-        Shielded from cancellation, for at most _REPORT_SECONDS.
+        For `grace` seconds the helpers may end by themselves, as they do when the box has ended;
+        then all is killed. Shielded from cancellation, for a bounded time.
         """
         if self.report is None:
             self.report = KeeperReport()
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + _REPORT_SECONDS):
-                self.kill_layers()
-                self.report = await self._last_words()
+            deadline = trio.current_time() + grace + _REPORT_SECONDS
+            with trio.CancelScope(shield=True, deadline=deadline):
+                self.report = await self._last_words(grace)
         return self.report
 
-    async def _last_words(self) -> KeeperReport:
-        """Closing our half is the order; the report is the answer."""
-        data = b""
+    async def _last_words(self, grace: float) -> KeeperReport:
+        """Wait for the keeper's report; closing our half of its channel is the order to kill."""
+        words = bytearray()
         with contextlib.suppress(trio.BrokenResourceError):
+            with trio.move_on_after(grace):
+                await self._read_to_end(words)
+            self.kill_layers()
             await self.keeper.send_eof()
-            while len(data) < _MAX_REPORT and (
-                piece := await self.keeper.receive_some(_MAX_REPORT)
-            ):
-                data += piece
-        return _parse(data)
+            await self._read_to_end(words)
+        return _parse(bytes(words))
+
+    async def _read_to_end(self, words: bytearray) -> None:
+        while len(words) < _MAX_REPORT and (piece := await self.keeper.receive_some(_MAX_REPORT)):
+            words += piece
 
     def pending(self) -> bytes:
         """Take what lies in the output pipes now, without waiting."""
