@@ -102,7 +102,7 @@ class Rig:
         self.spawn(command)
         await self.until(lambda: self.bot.count("getUpdates") > polls, START_TIMEOUT)
 
-    async def until(self, happened: Any, timeout: float = END_TIMEOUT) -> Any:  # noqa: ANN401
+    async def until(self, happened: Any, timeout: float = END_TIMEOUT) -> Any:
         """Wait for a true `happened()`, looked at after every call of the bot, and give its value.
 
         Raises DaemonEnded if the daemon ends first, NeverHappened after `timeout` seconds.
@@ -172,7 +172,7 @@ class Rig:
         with self.database() as db:
             return db.execute(query, values).fetchall()
 
-    def value(self, query: str, *values: object) -> Any:  # noqa: ANN401
+    def value(self, query: str, *values: object) -> Any:
         return self.rows(query, *values)[0][0]
 
     def log(self) -> str:

@@ -1,0 +1,124 @@
+"""The real daemon, with places in it where it kills itself, or where it says that it was there.
+
+    python daemon_under_test.py [--record FILE] [--kill POINT@N] run --config FILE
+
+A point is a moment with a name. Each transaction has three, named by the function that it runs:
+before its BEGIN, before its COMMIT with the work done, and just after its COMMIT. Each act in the
+outer world has two: before the request is made, and when its outcome is known but not yet
+recorded. The Nth time that POINT is reached, the process kills itself with SIGKILL, in the very
+thread that is there. The program is not told: its methods are wrapped from here, and the names
+come from what it calls, so that nobody has to keep a list.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+from attrs import define, field
+
+from agent.model import OpenAIModel
+from agent.tools.registry import Registry
+from daemon import cli
+from daemon.store.db import Database
+from daemon.telegram.api import BotApi
+from executor.client import ExecutorClient
+
+
+@define
+class Points:
+    """Counts what is reached; appends it to `record`, and dies at `deadly`, the `nth` time."""
+
+    record: int | None = None
+    deadly: str = ""
+    nth: int = 0
+    _seen: Counter[str] = field(factory=Counter)
+
+    def reach(self, point: str) -> None:
+        self._seen[point] += 1
+        if self.record is not None:
+            os.write(self.record, f"{point}@{self._seen[point]}\n".encode())
+        if point == self.deadly and self._seen[point] == self.nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+# Travels with the call into the writer's thread, where the transaction is.
+_transaction: ContextVar[str] = ContextVar("transaction")
+
+
+def name_of(fn: Callable[..., Any]) -> str:
+    return f"{fn.__module__.rpartition('.')[2]}.{fn.__name__.lstrip('_')}"
+
+
+def watch_transactions(points: Points) -> None:
+    write, transact = Database.write, Database._transact
+
+    @functools.wraps(write)
+    async def named_write(self: Database, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        token = _transaction.set(name_of(fn))
+        try:
+            return await write(self, fn, *args, **kwargs)
+        finally:
+            _transaction.reset(token)
+
+    @functools.wraps(transact)
+    def watched_transact(self: Database, body: Callable[[], Any]) -> Any:
+        name = _transaction.get()
+
+        def watched_body() -> Any:
+            result = body()
+            points.reach(f"{name} done")
+            return result
+
+        points.reach(f"{name} before")
+        result = transact(self, watched_body)
+        points.reach(f"{name} committed")
+        return result
+
+    Database.write = named_write  # type: ignore[method-assign]  # the purpose of this file
+    Database._transact = watched_transact  # type: ignore[method-assign]
+
+
+def watch_acts(points: Points) -> None:
+    watch_act(points, BotApi, "call", lambda method, *_: method)
+    watch_act(points, OpenAIModel, "complete", lambda *_: "model")
+    watch_act(points, Registry, "run", lambda request: f"tool {request.name}")
+    watch_act(points, ExecutorClient, "run", lambda job: f"job {job.language}")
+
+
+def watch_act(points: Points, owner: type, method: str, name: Callable[..., str]) -> None:
+    act: Callable[..., Awaitable[Any]] = getattr(owner, method)
+
+    @functools.wraps(act)
+    async def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        points.reach(f"{name(*args)} before")
+        try:
+            return await act(self, *args, **kwargs)
+        finally:
+            points.reach(f"{name(*args)} after")
+
+    setattr(owner, method, watched)
+
+
+def main(arguments: list[str]) -> int:
+    points = Points()
+    while arguments and arguments[0].startswith("--"):
+        option, value, *arguments = arguments
+        if option == "--record":
+            points.record = os.open(value, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        elif option == "--kill":
+            points.deadly, _, nth = value.rpartition("@")
+            points.nth = int(nth)
+    watch_transactions(points)
+    watch_acts(points)
+    return cli.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
