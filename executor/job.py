@@ -205,24 +205,21 @@ class Runner:
 
     async def _run_code(self, running: BoxProcess, plan: Plan, job: Job, output: Output) -> Result:
         began = trio.current_time()
-        async with trio.open_nursery() as drains:
-            ending = _Ending()
-            drained = [
-                _start_drain(drains, stream, into, output, ending)
-                for stream, into in (
-                    (running.stdout, output.stdout),
-                    (running.stderr, output.stderr),
-                )
-            ]
+        ending = _Ending()
+        both = ((running.stdout, output.stdout), (running.stderr, output.stderr))
+        drains = [_Drain(stream, into, output, ending) for stream, into in both]
+        async with trio.open_nursery() as nursery:
+            for drain in drains:
+                nursery.start_soon(drain.run)
             order = Order(job.language, job.code, ENVIRONMENT, plan.rlimits)
             await self._until_end(running, plan, order, ending)
             wall = trio.current_time() - began
             by_itself = ending.cause == verdict.ENDED
             report = await running.end(grace=_GRACE_SECONDS if by_itself else 0.0)
             with trio.move_on_after(_LAST_DRAIN_SECONDS):
-                for done in drained:
-                    await done.wait()
-            drains.cancel_scope.cancel()
+                for drain in drains:
+                    await drain.done.wait()
+            nursery.cancel_scope.cancel()
         return self._result(plan, ending, report, output, wall)
 
     async def _until_end(
@@ -303,26 +300,23 @@ async def _after(event: Callable[[], Awaitable[None]], cause: str, ending: _Endi
     ending.because(cause)
 
 
-def _start_drain(
-    nursery: trio.Nursery,
-    stream: trio.lowlevel.FdStream,
-    into: HeadTail,
-    output: Output,
-    ending: _Ending,
-) -> trio.Event:
-    """Start draining one stream; the event is set at its end."""
-    done = trio.Event()
+@frozen
+class _Drain:
+    """Reads one stream of a job to its end, whoever else is slow; `done` is set at the end."""
 
-    async def drain() -> None:
-        while data := await stream.receive_some(_READ_SIZE):
-            into.write(bytes(data))
-            output.tell()
-            if output.total > verdict.MOST_OUTPUT:
-                ending.because(verdict.OUTPUT)
-        done.set()
+    stream: trio.lowlevel.FdStream
+    into: HeadTail
+    output: Output
+    ending: _Ending
+    done: trio.Event = field(factory=trio.Event)
 
-    nursery.start_soon(drain)
-    return done
+    async def run(self) -> None:
+        while data := await self.stream.receive_some(_READ_SIZE):
+            self.into.write(bytes(data))
+            self.output.tell()
+            if self.output.total > verdict.MOST_OUTPUT:
+                self.ending.because(verdict.OUTPUT)
+        self.done.set()
 
 
 def _diagnosis(why: str, said: bytes) -> str:

@@ -60,19 +60,23 @@ def run(prepared: Prepared, announce: Callable[[dict[str, object]], None]) -> No
     try:
         stack = _stack(prepared)
         trio.run(_serve, prepared, stack, announce, strict_exception_groups=True)
-    except* Refused as refused:
-        raise _only(refused) from None
+    except BaseExceptionGroup as group:
+        refused = _refusal_in(group)
+        if refused is None:
+            raise
+        raise refused from None
     finally:
         # Only where the directory is our own; elsewhere the next start replaces the socket.
         with contextlib.suppress(OSError):
             os.unlink(prepared.settings.socket)
 
 
-def _only(group: BaseExceptionGroup[Refused]) -> Refused:
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first if isinstance(first, Refused) else Refused(str(first), "")
+def _refusal_in(error: BaseException) -> Refused | None:
+    """Find the refusal that nurseries have wrapped in groups, if that is what it was."""
+    if isinstance(error, BaseExceptionGroup):
+        found = (_refusal_in(one) for one in error.exceptions)
+        return next((one for one in found if one is not None), None)
+    return error if isinstance(error, Refused) else None
 
 
 def _stack(prepared: Prepared) -> Stack:

@@ -23,10 +23,9 @@ from executor.isolation import cgroup
 from executor.isolation.cgroup import Groups
 from executor.isolation.stack import Refused
 from executor.journal import log
+from executor.launch import EXIT_CONFIG
 from executor.privileges import Identity
 from executor.settings import Settings, from_json
-
-EXIT_CONFIG = 78
 
 
 def main(orders: socket.socket) -> int:
