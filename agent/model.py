@@ -343,6 +343,6 @@ def _seconds_until(date: str, now: float) -> float | None:
 
 def _root(error: BaseException) -> str:
     """The innermost cause, which is the one that says what happened."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
     return (str(error) or type(error).__name__)[:MAX_DETAIL]
