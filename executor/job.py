@@ -178,7 +178,11 @@ class Runner:
     # ---- verifying ----
 
     async def _verify(self, running: BoxProcess, workspace: Workspace, output: Output) -> None:
-        """Raise _Refused unless the box is what the layers promise."""
+        """Raise _Refused unless the box is what the layers promise.
+
+        The canary is made sure of first: one that somebody has removed would prove nothing.
+        """
+        self.workspaces.prepare()
         try:
             with trio.fail_after(_VERIFY_SECONDS):
                 seen = await running.box.greet(self.box_source, self.workspaces.canary)

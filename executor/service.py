@@ -109,7 +109,6 @@ async def _serve(
     prepared: Prepared, stack: Stack, announce: Callable[[dict[str, object]], None]
 ) -> None:
     workspaces = Workspaces(Path(prepared.settings.workspaces))
-    workspaces.prepare()
     prepared.orders.setblocking(False)
     orders = trio.socket.from_stdlib_socket(prepared.orders)
     runner = Runner(prepared.settings, stack, workspaces, orders, prepared.box_source)

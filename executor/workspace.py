@@ -52,8 +52,11 @@ class Workspaces:
         return str(self.root / _CANARY)
 
     def prepare(self) -> None:
-        """Put the canary in place. Raises OSError if the root is not usable."""
-        Path(self.canary).write_bytes(b"")
+        """See that the canary is in its place. Raises WorkspaceRefused if the root is unusable."""
+        try:
+            os.close(os.open(self.canary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise WorkspaceRefused(f"{self.root} cannot be used: {error.strerror}") from error
 
     @contextlib.asynccontextmanager
     async def hold(self, key: str) -> AsyncIterator[Workspace]:

@@ -271,6 +271,15 @@ async def test_no_file_of_the_hosts_beyond_the_system_is_seen(running: Running) 
     assert (result.reason, result.stdout) == ("exit", b"")
 
 
+async def test_a_canary_that_was_removed_is_put_back_before_it_is_relied_on(
+    running: Running,
+) -> None:
+    canary = running.workspace(".canary")
+    canary.unlink()
+    await attack(running, "bash", "true")
+    assert canary.exists()
+
+
 async def test_nothing_but_the_workspace_and_tmp_can_be_written(running: Running) -> None:
     code = (
         "for d in / /etc /usr /var /var/lib /run /opt /dev /proc/sys/kernel /sys; do\n"
