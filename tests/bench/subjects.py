@@ -12,14 +12,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import trio
 from attrs import define, frozen
 
 from daemon.demo.botapi import BotApiServer
+from daemon.demo.changes import NeverHappened
 from daemon.demo.model import ModelServer
 from daemon.demo.replies import ChatRequest
 from daemon.demo.servers import DemoServers, open_demo_servers
@@ -91,14 +93,19 @@ def write_config(place: Path, servers: DemoServers) -> Path:
     return path
 
 
+class Ended(AssertionError):
+    """A subject has ended by itself; the message is its log."""
+
+
 @define
 class Running:
-    """A subject that runs, with the servers that it talks to."""
+    """A subject that runs since `begun` (monotonic), with the servers that it talks to."""
 
     subject: Subject
     servers: DemoServers
     place: Path
     popen: subprocess.Popen[bytes]
+    begun: float
 
     @property
     def bot(self) -> BotApiServer:
@@ -152,9 +159,11 @@ def scratch() -> Iterator[Path]:
 @asynccontextmanager
 async def running(subject: Subject, servers: DemoServers, place: Path) -> AsyncIterator[Running]:
     """Start a subject in `place` and end it with the block. Raises if it did not end by itself."""
-    popen = start(subject.arguments(place, servers), place)
+    arguments = subject.arguments(place, servers)
+    begun = time.monotonic()
+    popen = start(arguments, place)
     try:
-        yield Running(subject, servers, place, popen)
+        yield Running(subject, servers, place, popen, begun)
     finally:
         end(popen)
 
@@ -189,12 +198,20 @@ async def answered(subject: Running, count: int, timeout: float = 60.0) -> None:
 
 
 async def polling(subject: Running, after: int = 0, timeout: float = 30.0) -> float:
-    """Wait for a getUpdates call beyond the first `after` calls; returns when it arrived."""
+    """Wait for a getUpdates call beyond the first `after` calls; returns when it arrived.
+
+    Raises Ended if the subject ends instead.
+    """
 
     def found(bot: BotApiServer) -> float:
         return next((call.at for call in bot.calls[after:] if call.method == "getUpdates"), 0.0)
 
-    return await subject.bot.wait_for(found, timeout)
+    with trio.fail_after(timeout):
+        while True:
+            with suppress(NeverHappened):
+                return await subject.bot.wait_for(found, timeout=0.5)
+            if subject.popen.poll() is not None:
+                raise Ended(subject.log())
 
 
 async def settled(seconds: float = 0.3) -> None:

@@ -32,6 +32,7 @@ class Line:
 
 LINES = (
     Line(measures.ENTRY, "process start to first getUpdates", "s", 0.5, 0.4),
+    Line(measures.VERY_FIRST, "  the very first one, which makes the database", "s"),
     Line(measures.RSS_IDLE, "daemon RSS idle", "MB", 45, 40),
     Line(measures.RSS_USED, "daemon RSS after the first turn", "MB", 85, 75),
     Line(measures.FIRST, "first turn after start, done (from process start)", "s", 1.5, 1.0),
