@@ -343,6 +343,13 @@ def _seconds_until(date: str, now: float) -> float | None:
 
 def _root(error: BaseException) -> str:
     """The innermost cause, which is the one that says what happened."""
-    while (cause := error.__cause__ or error.__context__) is not None:
+    while (cause := _cause(error)) is not None:
         error = cause
     return (str(error) or type(error).__name__)[:MAX_DETAIL]
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What led to an error; of several attempts to connect, the first speaks for all."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.exceptions[0]
+    return error.__cause__ or error.__context__

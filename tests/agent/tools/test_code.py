@@ -1,0 +1,145 @@
+"""The tools that run code, over a real socket to an executor that is not there, or not one."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from agent.ports import ToolOutcome
+from agent.tools.code import code_tools, describe
+from agent.tools.registry import Registry
+from agent.transcript import CallRequest
+from executor import messages, protocol
+from executor.client import ExecutorClient, Result
+from executor.protocol import Frame, FrameType
+from executor.wire import FrameStream
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (Result("exit", 0, b"out\n"), "out"),
+        (Result("exit", 0, b"  indented\n\n", b"warning\n"), "  indented\n[stderr]\nwarning"),
+        (Result("exit", 0), "(no output)"),
+        (Result("exit", 3), "exit code 3"),
+        (Result("exit", 1, b"a", b"b"), "exit code 1\na\n[stderr]\nb"),
+        (Result("signal", 11, b"a"), "killed by signal 11\na"),
+        (Result("timeout", None, b"so far"), "stopped at its time limit\nso far"),
+        (Result("memory", None, detail="512 MB"), "stopped: it used up its memory: 512 MB"),
+        (Result("denied", None, detail="the code is too long"), "not run: the code is too long"),
+        (
+            Result("executor_error", None, b"a", detail="it hung up"),
+            "the executor failed: it hung up\na",
+        ),
+        (Result("exit", 0, b"\xff\xfe ok"), "\ufffd\ufffd ok"),
+    ],
+)
+def test_a_result_says_how_the_job_ended(result: Result, text: str) -> None:
+    """First what went wrong, then what was written."""
+    assert describe(result) == text
+
+
+@pytest.mark.parametrize("reason", messages.REASONS)
+def test_every_ending_has_words(reason: str) -> None:
+    """None is shown by its bare name but those that are words."""
+    assert reason not in describe(Result(reason, 1, detail="why")).split()[0] or reason == "exit"
+
+
+async def run(path: Path, name: str = "python_execute", code: str = "print(1)") -> ToolOutcome:
+    registry = Registry.of(code_tools(ExecutorClient(str(path)), "agent-chat"))
+    key = "code" if name == "python_execute" else "command"
+    return await registry.run(CallRequest("x", name, f'{{"{key}": "{code}"}}'))
+
+
+async def test_without_an_executor_the_model_is_told_why(tmp_path: Path) -> None:
+    """Cause and remedy, in words that it can pass on."""
+    outcome = await run(tmp_path / "none.sock")
+    assert outcome.failed
+    assert outcome.text.startswith("Error: code cannot be run here: no executor listens at ")
+    assert "famulus executor" in outcome.text
+
+
+Handler = Callable[[FrameStream, trio.SocketStream], Awaitable[None]]
+
+
+@asynccontextmanager
+async def executor(path: Path, handle: Handler) -> AsyncIterator[None]:
+    """A socket that answers each connection by `handle`."""
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+        bound.listen()
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
+
+        async def connection(stream: trio.SocketStream) -> None:
+            async with stream:
+                await handle(FrameStream(stream), stream)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, connection, [listener])
+            yield
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("name", "language"), [("python_execute", "python"), ("bash", "bash")])
+async def test_a_call_is_a_job_in_the_chats_workspace(
+    tmp_path: Path, name: str, language: str
+) -> None:
+    """The code goes as it was written; what it printed comes back."""
+    jobs = []
+
+    async def handle(frames: FrameStream, _stream: trio.SocketStream) -> None:
+        frame = await frames.receive()
+        assert frame is not None
+        jobs.append(messages.parse_job(protocol.control_values(frame)))
+        started = messages.started_to_json(messages.Started(("rlimit",)))
+        await frames.send(protocol.control(FrameType.STARTED, started))
+        await frames.send(Frame(FrameType.STDOUT, b"hello\n"))
+        result = messages.result_to_json(Result("exit", 0))
+        await frames.send(protocol.control(FrameType.RESULT, result))
+
+    async with executor(tmp_path / "s", handle):
+        assert await run(tmp_path / "s", name, "the code") == ToolOutcome("hello")
+    assert jobs == [messages.Job(language, "the code", "agent-chat")]
+
+
+async def test_cancelling_a_call_closes_the_connection(tmp_path: Path) -> None:
+    """That is what kills the job."""
+    begun, closed = trio.Event(), trio.Event()
+
+    async def handle(frames: FrameStream, stream: trio.SocketStream) -> None:
+        await frames.receive()
+        begun.set()
+        assert await stream.receive_some() == b""
+        closed.set()
+
+    async with executor(tmp_path / "s", handle):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, tmp_path / "s")
+            await begun.wait()
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(5):
+            await closed.wait()
+
+
+async def test_an_executor_that_hangs_up_is_named(tmp_path: Path) -> None:
+    """Before the job began it is an executor that is not there; after, a job that may have run."""
+
+    async def hang_up(frames: FrameStream, _stream: trio.SocketStream) -> None:
+        await frames.receive()
+
+    async def hang_up_later(frames: FrameStream, _stream: trio.SocketStream) -> None:
+        await frames.receive()
+        started = messages.started_to_json(messages.Started(()))
+        await frames.send(protocol.control(FrameType.STARTED, started))
+
+    async with executor(tmp_path / "a", hang_up):
+        assert "code cannot be run here" in (await run(tmp_path / "a")).text
+    async with executor(tmp_path / "b", hang_up_later):
+        outcome = await run(tmp_path / "b")
+    assert outcome.failed
+    assert outcome.text.startswith("Error: the executor failed: ")

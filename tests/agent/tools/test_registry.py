@@ -1,0 +1,230 @@
+"""How tools are described, checked and run."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.ports import ToolOutcome
+from agent.tools.clock import clock_tools
+from agent.tools.code import code_tools
+from agent.tools.registry import BadArguments, Kind, Policy, Registry, Tool, ToolError, tool
+from agent.tools.sums import sums_tools
+from agent.transcript import CallRequest
+from daemon.demo.chatrules import check_request
+from executor.client import ExecutorClient
+
+
+@tool(kind=Kind.READ)
+async def show(
+    text: Annotated[str, "What to show"],
+    times: Annotated[int, "How often"],
+    scale: Annotated[float | None, "How large"],
+    style: Annotated[Literal["plain", "bold"] | None, "How"],
+    loud: Annotated[bool, "Whether to shout"],
+) -> str:
+    """Show a text.
+
+    In one line
+    or in several.
+    """
+    return f"{text}{times}{scale}{style}{loud}"
+
+
+GOOD = {"text": "a", "times": 2, "scale": 1.5, "style": "bold", "loud": True}
+
+
+async def run(offered: Tool, arguments: str, name: str = "") -> ToolOutcome:
+    return await Registry.of([offered]).run(CallRequest("x", name or offered.name, arguments))
+
+
+def test_the_schema_is_derived_from_the_signature() -> None:
+    """Types, choices, null, descriptions; strict, so everything is required and nothing else."""
+    assert show.schema() == {
+        "type": "function",
+        "function": {
+            "name": "show",
+            "description": "Show a text.\nIn one line or in several.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "text": {"type": "string", "description": "What to show"},
+                    "times": {"type": "integer", "description": "How often"},
+                    "scale": {"type": ["number", "null"], "description": "How large"},
+                    "style": {
+                        "type": ["string", "null"],
+                        "enum": ["plain", "bold", None],
+                        "description": "How",
+                    },
+                    "loud": {"type": "boolean", "description": "Whether to shout"},
+                },
+                "required": ["text", "times", "scale", "style", "loud"],
+                "additionalProperties": False,
+            },
+            "strict": True,
+        },
+    }
+
+
+def test_the_tools_that_exist_are_offered_as_providers_want_them() -> None:
+    """Every schema is accepted, and every tool and parameter is described."""
+    tools = [*clock_tools(), *sums_tools(), *code_tools(ExecutorClient("/nowhere"), "w")]
+    schemas = Registry.of(tools).schemas()
+    messages = [{"role": "user", "content": "hi"}]
+    assert check_request({"model": "m", "messages": messages, "tools": schemas}) is None
+    names = ["current_datetime", "calculate_expression", "python_execute", "bash"]
+    assert [each["function"]["name"] for each in schemas] == names
+    for each in schemas:
+        assert each["function"]["description"]
+        assert all(p["description"] for p in each["function"]["parameters"]["properties"].values())
+
+
+async def test_arguments_reach_the_function() -> None:
+    """As the types that it asked for."""
+    assert await run(show, json.dumps(GOOD)) == ToolOutcome("a21.5boldTrue")
+
+
+@pytest.mark.parametrize("left_out", ["scale", "style"])
+async def test_what_may_be_null_may_be_left_out(left_out: str) -> None:
+    """Models that ignore `strict` do so."""
+    given = {key: value for key, value in GOOD.items() if key != left_out}
+    absent, null = (
+        await run(show, json.dumps(given)),
+        await run(show, json.dumps({**GOOD, left_out: None})),
+    )
+    assert absent == null
+    assert not absent.failed
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"times": "2"}, "times must be an integer, not '2'"),
+        ({"times": 2.0}, "times must be an integer"),
+        ({"times": True}, "times must be an integer, not True"),
+        ({"times": None}, "times must be an integer, not None"),
+        ({"loud": 1}, "loud must be true or false"),
+        ({"text": ["a"]}, "text must be a string"),
+        ({"scale": "big"}, "scale must be a number or null"),
+        ({"scale": True}, "scale must be a number or null"),
+        ({"style": "italic"}, "style must be one of plain, bold"),
+        ({"extra": 1}, "unknown argument 'extra'"),
+        ({"\ud800": 1}, "unknown argument"),
+    ],
+)
+async def test_arguments_of_a_wrong_type_are_told(change: dict[str, Any], words: str) -> None:
+    """The model reads what was wrong, and the function is never called."""
+    outcome = await run(show, json.dumps({**GOOD, **change}))
+    assert outcome.failed
+    assert words in outcome.text
+    outcome.text.encode()
+
+
+async def test_a_whole_number_is_a_number() -> None:
+    """JSON does not tell them apart."""
+    assert (await run(show, json.dumps({**GOOD, "scale": 3}))).text == "a23boldTrue"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("{", "[]", "null", "5", '"x"', "{'text': 1}", "{}", '{"text": "a"', "\x00"),
+        *('{"text": NaN}', '{"text": 1e999, "times": Infinity}', "[" * 100_000, "1" * 5000),
+        json.dumps(GOOD).replace("1.5", "1e999"),
+    ],
+    ids=lambda text: text[:20],
+)
+async def test_malformed_arguments_are_an_error_result(arguments: str) -> None:
+    """Never an exception."""
+    outcome = await run(show, arguments)
+    assert outcome.failed
+    assert outcome.text.startswith("Error: ")
+
+
+@given(
+    st.text(max_size=30)
+    | st.dictionaries(
+        st.sampled_from([*GOOD, "other"]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.none()),
+    ).map(json.dumps)
+)
+def test_arguments_fit_or_are_refused(text: str) -> None:
+    """Whatever comes, what passes has the declared types."""
+    try:
+        found = show.arguments(text)
+    except BadArguments:
+        return
+    assert set(found) == set(GOOD)
+    assert type(found["times"]) is int
+    assert type(found["loud"]) is bool
+    assert type(found["scale"]) in {int, float, type(None)}
+    assert found["style"] in {"plain", "bold", None}
+
+
+async def test_a_tool_that_is_not_there_is_told() -> None:
+    """With those that are; an endless name does not fill the context."""
+    outcome = await run(show, "{}", "no_such" * 1000)
+    assert outcome.failed
+    assert outcome.text.endswith("there are: show")
+    assert len(outcome.text) < 200
+    assert "none" in (await Registry.of([]).run(CallRequest("x", "a", ""))).text
+
+
+@tool(kind=Kind.SANDBOXED, output_cap=90)
+async def talk(size: Annotated[int, "How much"], fail: Annotated[bool | None, "Whether"]) -> str:
+    """Say much."""
+    text = "<" + "x" * size + ">"
+    if fail:
+        raise ToolError(text)
+    return text
+
+
+@pytest.mark.parametrize("fail", [False, True])
+async def test_results_and_failures_are_cut_in_the_middle(fail: bool) -> None:
+    """Head and tail are kept, and how much is missing is said."""
+    outcome = await run(talk, json.dumps({"size": 10_000, "fail": fail}))
+    assert outcome.failed is fail
+    assert outcome.text.startswith("Error: <xxx" if fail else "<xxx")
+    assert outcome.text.endswith("xxx>")
+    assert "characters left out" in outcome.text
+    assert len(outcome.text) < 90 + 60
+    short = await run(talk, '{"size": 3, "fail": false}')
+    assert short.text == "<xxx>"
+
+
+async def test_no_arguments_may_be_no_text() -> None:
+    """Some models send nothing where nothing is needed."""
+
+    @tool(kind=Kind.READ)
+    async def ping() -> str:
+        """Answer."""
+        return "pong\ud83d"
+
+    for text in ("", " ", "{}"):
+        assert await run(ping, text) == ToolOutcome("pong\ufffd")
+
+
+@pytest.mark.parametrize("policy", [Policy.ASK, Policy.DENY])
+async def test_what_may_not_run_unasked_is_not_offered(policy: Policy) -> None:
+    """Neither in the schemas nor by a guess at its name."""
+
+    @tool(kind=Kind.OUTWARD, policy=policy)
+    async def send() -> str:
+        """Send."""
+        raise AssertionError
+
+    registry = Registry.of([send, show])
+    assert [each["function"]["name"] for each in registry.schemas()] == ["show"]
+    assert (await registry.run(CallRequest("x", "send", "{}"))).failed
+
+
+def test_only_tools_that_read_are_run_again() -> None:
+    """A name that is unknown is no reader."""
+    registry = Registry.of([show, talk])
+    assert [registry.rerunnable(name) for name in ("show", "talk", "nothing")] == [True] + [
+        False
+    ] * 2
