@@ -205,6 +205,10 @@ def _user_name(value: str) -> str | None:
     return None if fine else "the name of a system user"
 
 
+def _no_or_user_name(value: str) -> str | None:
+    return _user_name(value) if value else None
+
+
 RULES: Final[Mapping[str, Rule]] = {
     "state_dir": _state_dir,
     "shutdown_grace": _above_zero,
@@ -227,6 +231,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "executor.socket": _socket,
     "executor.workspaces": _absolute,
     "executor.user": _user_name,
+    "executor.daemon_user": _no_or_user_name,
     "executor.stack": _stack,
     "executor.require": _all_of(*CAPABILITIES),
     "executor.python": _absolute,

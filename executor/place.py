@@ -13,8 +13,8 @@ from executor.privileges import Identity
 _BACKLOG = 128
 
 
-def bind(path: str) -> socket.socket:
-    """Listen at `path`, making parents as needed; for the account that starts us alone.
+def bind(path: str, owner: int | None = None) -> socket.socket:
+    """Listen at `path`, making parents as needed; for `owner` alone, or the account we run as.
 
     A socket that nobody listens at any more is replaced. Raises Refused if somebody does, or if
     the path cannot be used.
@@ -23,7 +23,7 @@ def bind(path: str) -> socket.socket:
     try:
         where.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         _clear(where)
-        return _listen(where)
+        return _listen(where, owner)
     except OSError as error:
         raise Refused(
             f"cannot listen at {path}: {error.strerror}",
@@ -31,7 +31,7 @@ def bind(path: str) -> socket.socket:
         ) from error
 
 
-def _listen(where: Path) -> socket.socket:
+def _listen(where: Path, owner: int | None) -> socket.socket:
     """The umask closes the moment between bind and chmod, in which anyone could connect."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
@@ -39,6 +39,8 @@ def _listen(where: Path) -> socket.socket:
         listener.bind(str(where))
     finally:
         os.umask(before)
+    if owner is not None:
+        os.chown(where, owner, -1)
     listener.listen(_BACKLOG)
     return listener
 

@@ -20,12 +20,16 @@ from executor.rootless import StillRoot
 
 @frozen
 class Identity:
-    """`started_by` is the uid at start; the rest is the account that jobs will have."""
+    """`started_by` is the uid at start; `user`, `uid` and `gid` are the account of the jobs.
+
+    `daemon` is the uid of the daemon, where it is neither root nor who started us.
+    """
 
     started_by: int
     user: str
     uid: int
     gid: int
+    daemon: int | None = None
 
     @property
     def shared_uid(self) -> bool:
@@ -33,15 +37,19 @@ class Identity:
 
     @property
     def access(self) -> frozenset[int]:
-        """Who may connect: whoever started us, and root. After a drop our own uid may not.
+        """Who may connect: root, whoever started us, and the daemon.
 
-        That uid is the jobs' as well, and a job is no client.
+        After a drop our own uid may not: it is the jobs' as well, and a job is no client.
         """
-        return frozenset({0, self.started_by})
+        daemon = self.started_by if self.daemon is None else self.daemon
+        return frozenset({0, self.started_by, daemon})
 
 
-def identify(user: str | None) -> Identity:
-    """Decide whom to become; raises Refused if that would be root, or cannot be done."""
+def identify(user: str | None, daemon_user: str = "") -> Identity:
+    """Decide whom to become; raises Refused if that would be root, or cannot be done.
+
+    `daemon_user` counts only where root starts us: nobody else could give a socket to it.
+    """
     uid = os.getuid()
     if uid == 0 and user is None:
         raise Refused(
@@ -55,7 +63,19 @@ def identify(user: str | None) -> Identity:
             f"only root can start the executor as {entry.pw_name}",
             "start it with sudo, or leave --user out",
         )
-    return Identity(uid, entry.pw_name, entry.pw_uid, entry.pw_gid)
+    daemon = _daemon_uid(daemon_user, entry) if uid == 0 and daemon_user else None
+    return Identity(uid, entry.pw_name, entry.pw_uid, entry.pw_gid, daemon)
+
+
+def _daemon_uid(name: str, jobs: pwd.struct_passwd) -> int:
+    """The uid of the daemon's account, which must not be the one that the jobs have."""
+    found = _account(name).pw_uid
+    if found == jobs.pw_uid:
+        raise Refused(
+            f"[executor] user and daemon_user are both {name}",
+            "give the jobs an account of their own: famulus-exec",
+        )
+    return found
 
 
 def _account(user: str) -> pwd.struct_passwd:

@@ -29,6 +29,7 @@ class Limits:
 class Settings:
     """The `[executor]` table.
 
+    `daemon_user` is the account that may connect when root starts us, besides root ('' for none).
     `stack` is "auto" or a list of layer names; `require` names the capabilities (FS, NET, PID,
     KILL_TREE, MEM_TOTAL, PIDS, CPU, DISK, SYSCALLS, NNP) without which nothing runs.
     """
@@ -36,6 +37,7 @@ class Settings:
     socket: str = "/run/famulus/executor.sock"
     workspaces: str = "/var/lib/famulus-exec"
     user: str = "famulus-exec"
+    daemon_user: str = ""
     stack: str | tuple[str, ...] = "auto"
     require: tuple[str, ...] = ("FS", "NET", "KILL_TREE", "SYSCALLS", "NNP", "PIDS")
     python: str = "/usr/bin/python3"

@@ -53,8 +53,8 @@ def _options() -> argparse.Namespace:
 def _start(options: argparse.Namespace, orders: socket.socket) -> None:
     """Acquire, give up root, serve."""
     settings = _settings(options.settings_fd)
-    identity = privileges.identify(options.user)
-    listener = place.bind(settings.socket)
+    identity = privileges.identify(options.user, settings.daemon_user)
+    listener = place.bind(settings.socket, identity.daemon)
     place.make_workspaces(settings.workspaces, identity)
     groups = _groups(identity)
     source = box_channel.load_source()

@@ -219,3 +219,29 @@ def test_settings_survive_the_way_to_the_process() -> None:
 )
 def test_the_announcement_is_understood(line: bytes, expected: Ready | Refusal) -> None:
     assert launch.parse_announcement(line) == expected
+
+
+@pytest.mark.skipif(not harness.IS_ROOT, reason="only root can give a socket away")
+def test_the_daemons_account_may_connect_and_no_other() -> None:
+    """The socket is the daemon's, for its eyes alone; the jobs' own account stays shut out."""
+    nobody, jobs = pwd.getpwnam("nobody"), pwd.getpwnam(harness.USER)
+    with (
+        harness.place() as where,
+        harness.executor(where, daemon_user="nobody") as running,
+    ):
+        found = Path(running.client.socket).stat()
+        assert (found.st_uid, found.st_mode & 0o777) == (nobody.pw_uid, 0o600)
+        assert _can_connect(running.client.socket, nobody)
+        assert not _can_connect(running.client.socket, jobs)
+
+
+@pytest.mark.skipif(not harness.IS_ROOT, reason="only root can give a socket away")
+def test_the_daemon_and_the_jobs_may_not_be_one_account() -> None:
+    with harness.place() as where:
+        assert "are both" in refused(where, daemon_user=harness.USER).refusal.cause
+
+
+def _can_connect(socket: str, who: pwd.struct_passwd) -> bool:
+    probe = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    words = ["/usr/bin/python3", "-I", "-c", probe, str(socket)]
+    return subprocess.call(words, user=who.pw_uid, group=who.pw_gid) == 0
