@@ -32,6 +32,7 @@ import trio
 from attrs import define, field, frozen
 
 from agent import retry
+from agent.importing import collector_resting
 from agent.ports import ModelFailed
 from agent.retry import Failure
 from agent.stream import (
@@ -217,8 +218,9 @@ def _take(payloads: Sequence[str], completion: Completion, on_text: Callable[[st
 
 def _build(options: ModelOptions) -> AsyncOpenAI:
     """Import openai and make a client (0.5 s and 33 MB the first time)."""
-    import httpx2  # noqa: PLC0415
-    from openai import AsyncOpenAI  # noqa: PLC0415
+    with collector_resting():
+        import httpx2  # noqa: PLC0415
+        from openai import AsyncOpenAI  # noqa: PLC0415
 
     timeout = httpx2.Timeout(
         options.read_timeout, connect=options.connect_timeout, read=options.read_timeout
