@@ -122,7 +122,7 @@ async def burst(subject: Subject, load: Load) -> Samples:
             async with running(subject, place_of_talk, place) as bot:
                 await _warm(bot, 1)
                 cpu = bot.cpu_seconds()
-                seconds = await _flood(bot, load.burst_chats, load.burst_each)
+                seconds = await flood(bot, load.burst_chats, load.burst_each)
                 await settled()
                 messages = load.burst_chats * load.burst_each
                 spent = (bot.cpu_seconds() - cpu) / messages
@@ -136,7 +136,7 @@ async def slow_model(subject: Subject, load: Load) -> Samples:
             async with running(subject, place_of_talk, place) as bot:
                 await _warm(bot, 1)
                 place_of_talk.model.latency = load.slow_seconds
-                return {SLOW: [await _flood(bot, load.slow_chats, load.slow_each)]}
+                return {SLOW: [await flood(bot, load.slow_chats, load.slow_each)]}
 
 
 async def one_turn(bot: Running, chat: int, text: str) -> float:
@@ -157,7 +157,7 @@ async def _warm(bot: Running, chats: int) -> None:
     await settled()
 
 
-async def _flood(bot: Running, chats: int, each: int) -> float:
+async def flood(bot: Running, chats: int, each: int) -> float:
     """Queue `each` messages for each chat at once; seconds until the last answer, all checked."""
     expected = {chat: [f"{chat}.{n}" for n in range(each)] for chat in range(1, chats + 1)}
     before = len(bot.bot.sent)
