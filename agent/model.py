@@ -232,8 +232,8 @@ def _build(options: ModelOptions) -> AsyncOpenAI:
         timeout=timeout,
         http_client=httpx2.AsyncClient(
             timeout=timeout,
-            # No bound of its own: a request that is cancelled while it waits for a slot of the
-            # pool keeps it for ever. How many turns run at once is bounded elsewhere.
+            # No bound of its own, so that no request ever waits for a slot in the pool: httpx 0.28
+            # loses the slot of one that is cancelled there. The lanes bound how many run at once.
             limits=httpx2.Limits(max_connections=None, keepalive_expiry=KEEP_CONNECTION),
             trust_env=False,
             verify=options.tls or True,

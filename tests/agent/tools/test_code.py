@@ -80,7 +80,7 @@ async def executor(path: Path, handle: Handler) -> AsyncIterator[None]:
                 await handle(FrameStream(stream), stream)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, connection, [listener])
+            await nursery.start(trio.serve_listeners, connection, [listener])
             yield
             nursery.cancel_scope.cancel()
 
