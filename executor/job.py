@@ -161,7 +161,7 @@ class Runner:
             try:
                 yield running
             finally:
-                report = await running.end()
+                report = await running.end()  # noqa: ASYNC102 - shields itself, with a deadline
                 if not report.empty:
                     self._undead(plan)
 
@@ -189,7 +189,7 @@ class Runner:
         except trio.TooSlowError:
             raise self._unverified(f"the box said nothing within {_VERIFY_SECONDS:g} s") from None
         except BoxError as error:
-            await running.end()
+            await running.end()  # noqa: ASYNC120 - shielded, so it cannot be cancelled
             raise self._unverified(_diagnosis(str(error), running.pending())) from error
         outside = Outside(os.readlink("/proc/self/ns/pid"), workspace.identity, os.getuid())
         wrong = evidence.misfits(seen, outside, self.stack.capabilities)

@@ -119,7 +119,7 @@ async def started(
         try:
             yield process
         finally:
-            await process.end()
+            await process.end()  # noqa: ASYNC102 - shields itself, with a deadline
 
 
 async def _start(
