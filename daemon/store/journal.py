@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from agent.text import clean
 from agent.transcript import (
     Answer,
     Assistant,
@@ -22,7 +23,7 @@ from agent.transcript import (
     ToolResult,
     User,
 )
-from daemon.store.values import Address, Claim, Place, clean
+from daemon.store.values import Address, Claim, Place
 
 # Whole turns of history that are read; `agent.context` keeps of them what fits a model.
 HISTORY_TURNS = 60

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from daemon.store.values import Place, clean, new_ref
+from agent.text import clean
+from daemon.store.values import Place, new_ref
 
 HOUSE_AGENT = "house"  # the agent that every chat talks to until it chooses another
 

@@ -11,8 +11,9 @@ import sqlite3
 
 from attrs import frozen
 
+from agent.text import clean
 from daemon.store import money
-from daemon.store.values import clean, new_ref
+from daemon.store.values import new_ref
 
 # Runs at a turn that end without a step kept, before it is given up: a turn that takes the
 # process down must not do so for ever. A turn that makes progress starts counting afresh.

@@ -1,4 +1,4 @@
-"""Small values that every table group shares: places, names of rows, text that can be kept."""
+"""Small values that every table group shares: places and the names of rows."""
 
 from __future__ import annotations
 
@@ -51,8 +51,3 @@ def new_ref() -> str:
     """A random name for a row that a person may see, such as the id beside an error."""
     bits = secrets.randbits(5 * REF_LENGTH)  # at once: a system call each is half of an insert
     return "".join(_ALPHABET[bits >> shift & 31] for shift in range(0, 5 * REF_LENGTH, 5))
-
-
-def clean(text: str) -> str:
-    """`text` without lone surrogates, which JSON can carry and neither UTF-8 nor SQLite can."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
