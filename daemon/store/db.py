@@ -91,10 +91,12 @@ class Database:
         self._writer.execute("BEGIN IMMEDIATE")
         try:
             result = body()
+            self._writer.execute("COMMIT")
         except BaseException:
-            self._writer.execute("ROLLBACK")
+            # A full disk has rolled back by itself; a commit that was refused has not.
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
             raise
-        self._writer.execute("COMMIT")
         return result
 
     def _borrow(self, body: Callable[[sqlite3.Connection], T]) -> T:

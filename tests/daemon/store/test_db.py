@@ -41,6 +41,32 @@ async def test_a_write_that_raises_leaves_nothing(database: Database) -> None:
     assert await database.read(words) == ["b"]
 
 
+async def test_a_commit_that_fails_leaves_nothing(database: Database) -> None:
+    """Nor does it leave its transaction open, in which no other could begin."""
+
+    def orphan(db: sqlite3.Connection) -> None:
+        db.execute("PRAGMA defer_foreign_keys = ON")
+        db.execute("INSERT INTO identities VALUES ('telegram', '1', 'nobody')")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        await database.write(orphan)
+    await database.write(note, "a")
+    assert await database.read(words) == ["a"]
+
+
+async def test_a_full_disk_loses_one_write_only(database: Database) -> None:
+    def overflow(db: sqlite3.Connection) -> None:
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+        db.execute(f"PRAGMA max_page_count = {pages}")
+        note(db, "x" * 1_000_000)
+
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        await database.write(overflow)
+    await database.write(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
+    await database.write(note, "a")
+    assert await database.read(words) == ["a"]
+
+
 async def test_a_reader_cannot_write(database: Database) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         await database.read(note, "a")
