@@ -10,7 +10,7 @@ import trio
 from tests.bench import measures
 from tests.bench.measures import Load
 from tests.bench.subjects import WATCHED, polling, running, scratch, servers
-from tests.bench.watched import LIMIT, Reading, StepWatch, ThreadClocks
+from tests.bench.watched import LIMIT, StepWatch, Times
 
 BUSY = Load(burst_chats=20, burst_each=5)
 
@@ -25,13 +25,13 @@ async def test_no_step_of_the_busy_daemon_keeps_the_loop() -> None:
             assert (place / "steps").read_text() == ""
 
 
-def _watched(step: Callable[[], None]) -> list[Reading]:
-    found: list[Reading] = []
+def _watched(step: Callable[[], None]) -> list[Times]:
+    found: list[Times] = []
 
     async def main() -> None:
         step()
 
-    watch = StepWatch(lambda _name, took: found.append(took), ThreadClocks().read)
+    watch = StepWatch(lambda _name, took: found.append(took))
     trio.run(main, instruments=[watch])
     assert watch.steps
     return found
@@ -61,6 +61,6 @@ def test_a_short_step_is_not() -> None:
 
 def test_a_step_that_was_only_kept_from_running_is_not_at_fault() -> None:
     """Another process had the processor."""
-    assert not Reading(wall=1.0, cpu=0.03, queued=0.96).at_fault
-    assert Reading(wall=1.0, cpu=0.06, queued=0.94).at_fault
-    assert Reading(wall=1.0, cpu=0.03, queued=0.1).at_fault
+    assert not Times(wall=1.0, cpu=0.03, queued=0.96).at_fault
+    assert Times(wall=1.0, cpu=0.06, queued=0.94).at_fault
+    assert Times(wall=1.0, cpu=0.03, queued=0.1).at_fault

@@ -7,7 +7,8 @@ A step is what a task does between two waits; while it lasts, no other task move
 the kernel let another process run meanwhile, which a busy machine does to the best of programs.
 The kernel tells the three apart: processor time and time in the run queue are counted for each
 thread, and what remains of the wall clock was sleep. (Waiting for the interpreter's lock is sleep,
-too: a thread of ours that holds it for so long is as much at fault.)
+too: a thread of ours that holds it for so long is as much at fault.) The counts begin before the
+wall clock and end after it, so a process that is stopped between two readings is not blamed.
 
 Each such step is a line of JSON in FILE.
 """
@@ -33,17 +34,12 @@ LIMIT = 0.05  # seconds
 
 
 @frozen
-class Reading:
-    """The clocks of one thread, in seconds: the wall's, its processor time, its time in queue."""
+class Times:
+    """What a step took, in seconds: of the wall clock, of the processor, and in the run queue."""
 
     wall: float
     cpu: float
     queued: float
-
-    def since(self, earlier: Reading) -> Reading:
-        return Reading(
-            self.wall - earlier.wall, self.cpu - earlier.cpu, self.queued - earlier.queued
-        )
 
     @property
     def slept(self) -> float:
@@ -55,15 +51,25 @@ class Reading:
         return max(self.cpu, self.slept) > LIMIT
 
 
-@frozen
-class ThreadClocks:
-    """Reads the clocks of the thread that made it; owns a descriptor for as long as it lives."""
+@define
+class Stopwatch:
+    """Times the steps of the thread that made it; keeps a descriptor for as long as it lives."""
 
     _fd: int = field(factory=lambda: os.open(_schedstat(), os.O_RDONLY))
+    _began: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
-    def read(self) -> Reading:
-        cpu, queued, _ = os.pread(self._fd, 100, 0).split()
-        return Reading(time.monotonic(), int(cpu) / 1e9, int(queued) / 1e9)
+    def start(self) -> None:
+        counts = self._counts()
+        self._began = (time.monotonic(), *counts)
+
+    def stop(self) -> Times:
+        ended = (time.monotonic(), *self._counts())
+        return Times(*(end - begin for end, begin in zip(ended, self._began, strict=True)))
+
+    def _counts(self) -> tuple[float, float]:
+        """Seconds of processor time and of waiting for it, since the thread began."""
+        queued = int(os.pread(self._fd, 100, 0).split()[1]) / 1e9
+        return time.thread_time(), queued
 
 
 def _schedstat() -> str:
@@ -74,16 +80,15 @@ def _schedstat() -> str:
 class StepWatch(trio.abc.Instrument):
     """Calls `tell` with the name of a task and the time of its step, for each step at fault."""
 
-    tell: Callable[[str, Reading], None]
-    clocks: Callable[[], Reading]
+    tell: Callable[[str, Times], None]
     steps: int = 0
-    _began: Reading = Reading(0.0, 0.0, 0.0)
+    _stopwatch: Stopwatch = field(factory=Stopwatch)
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._began = self.clocks()
+        self._stopwatch.start()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        took = self.clocks().since(self._began)
+        took = self._stopwatch.stop()
         self.steps += 1
         if took.at_fault:
             self.tell(task.name, took)
@@ -94,12 +99,12 @@ def main() -> int:
     path = Path(sys.argv[1])
     path.touch()
 
-    def tell(name: str, took: Reading) -> None:
+    def tell(name: str, took: Times) -> None:
         with path.open("a") as file:
             line = {"task": name, "slept": took.slept, **attrs.asdict(took)}
             file.write(json.dumps(line) + "\n")
 
-    watch = StepWatch(tell, ThreadClocks().read)
+    watch = StepWatch(tell)
     setattr(trio, "run", partial(trio.run, instruments=[watch]))  # noqa: B010 -- no type fits
     return cli.main(sys.argv[2:])
 
