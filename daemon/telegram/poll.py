@@ -157,9 +157,12 @@ class Poll:
 
 
 def read_updates(answer: object) -> list[Json]:
-    """The updates in an answer. Raises ApiError if it is not a list of objects."""
+    """The updates in an answer. Raises ApiError if it is not a list of them."""
     if not isinstance(answer, list) or not all(isinstance(each, dict) for each in answer):
         raise ApiError("getUpdates did not answer with a list of updates")
+    if answer and not any(isinstance(each.get("update_id"), int) for each in answer):
+        # Nothing in it could be confirmed, so it would come again at once, for ever.
+        raise ApiError("getUpdates answered with updates that have no number")
     return answer
 
 
