@@ -21,6 +21,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import trio
 
+from daemon.errors import FamulusError, Fatal
 from daemon.store import migrations
 
 P = ParamSpec("P")
@@ -30,9 +31,18 @@ FINISH_DEADLINE = 5.0  # seconds a finishing write may wait for its turn at the 
 READERS = 2  # one per core of the smallest machine this runs on
 BUSY_TIMEOUT = 5.0  # seconds; only a CLI's read-only connection can make us wait at all
 
+# What to do about a file that cannot be used, by what is wrong with it.
+NEWER = "run the version that wrote it, or a newer one"
+OPENED = "see that the disk has room and that this user owns the file and its directory"
+DAMAGED = "put a backup in its place, or give the daemon another state_dir"
 
-class StoreError(Exception):
-    """The database cannot be used as it is; the text names the cause and the remedy."""
+
+class StoreError(FamulusError):
+    """The database cannot be used now; later it may."""
+
+
+class Unusable(StoreError, Fatal):
+    """The file is not ours to use, and will not be without its owner."""
 
 
 class Database:
@@ -73,7 +83,10 @@ class Database:
         """
         with trio.CancelScope(shield=True, deadline=trio.current_time() + FINISH_DEADLINE):
             return await self.write(fn, *args, **kwargs)
-        raise StoreError(f"the database was busy for {FINISH_DEADLINE:.0f} s: is the disk failing?")
+        raise StoreError(
+            f"the database was busy for {FINISH_DEADLINE:.0f} s",
+            "see whether the disk is failing, or other work on this machine holds it up",
+        )
 
     async def read(
         self,
@@ -115,7 +128,8 @@ class Database:
 async def open_database(path: Path) -> AsyncIterator[Database]:
     """Migrate the file at `path` (made if absent), open it, and close it on the way out.
 
-    Raises StoreError if it is not ours to use: not a database, or written by a newer version.
+    Raises Unusable if it is not ours to use: not a database, or written by a newer version; and
+    StoreError if it cannot be opened or changed now.
     """
     await trio.to_thread.run_sync(migrate, path)
     database = Database(path)
@@ -128,11 +142,18 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
 
 
 def migrate(path: Path) -> None:
-    """Bring the file at `path` to the newest schema; a current one costs two small reads."""
+    """Bring the file at `path` to the newest schema; a current one costs two small reads.
+
+    Raises StoreError, Unusable.
+    """
     try:
         migrations.bring_up_to_date(path)
-    except (sqlite3.DatabaseError, migrations.NewerSchema) as error:
-        raise StoreError(f"cannot use the database {path}: {error}") from error
+    except migrations.NewerSchema as error:
+        raise Unusable(f"{path} is newer than this program: {error}", NEWER) from error
+    except (sqlite3.OperationalError, OSError) as error:  # locked, full, not permitted
+        raise StoreError(f"cannot open the database {path}: {error}", OPENED) from error
+    except sqlite3.DatabaseError as error:
+        raise Unusable(f"cannot use the database {path}: {error}", DAMAGED) from error
 
 
 def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

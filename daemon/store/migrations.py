@@ -44,10 +44,7 @@ def bring_up_to_date(path: Path) -> None:
         applied = _applied(connection)
         unknown = [name for name in applied if name not in names]
         if unknown:
-            raise NewerSchema(
-                f"it holds the step {unknown[0]!r}, which this version does not know;"
-                " run the version that wrote it, or a newer one"
-            )
+            raise NewerSchema(f"it holds the step {unknown[0]!r}, which this version does not know")
         if applied != names:
             _apply(connection)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from daemon.errors import Fatal
 from daemon.store import db as module
-from daemon.store.db import Database, StoreError, migrate, open_database
+from daemon.store.db import Database, StoreError, Unusable, migrate, open_database
 
 
 def note(db: sqlite3.Connection, word: str) -> str:
@@ -164,7 +165,7 @@ def test_migrating_twice_changes_nothing(path: Path) -> None:
 def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "letter.txt"
     path.write_text("Dear reader, " * 100)
-    with pytest.raises(StoreError, match=r"letter\.txt"):
+    with pytest.raises(Unusable, match=r"letter\.txt"):
         migrate(path)
     assert path.read_text().startswith("Dear reader")
 
@@ -174,8 +175,16 @@ def test_a_newer_schema_is_refused_by_name(path: Path, db: sqlite3.Connection) -
         "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
         " VALUES ('famulus', 'from_the_future', '2030')"
     )
-    with pytest.raises(StoreError, match=r"from_the_future.*newer"):
+    with pytest.raises(Unusable, match=r"from_the_future.*newer"):
         migrate(path)
+
+
+def test_what_cannot_be_opened_now_may_be_later(tmp_path: Path) -> None:
+    """So it is no reason to stay down: only `Unusable` ends in exit code 78."""
+    with pytest.raises(StoreError, match="nowhere") as caught:
+        migrate(tmp_path / "nowhere" / "famulus.db")
+    assert not isinstance(caught.value, Fatal)
+    assert caught.value.remedy
 
 
 def test_every_table_is_strict(db: sqlite3.Connection) -> None:
