@@ -15,19 +15,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import trio
 from attrs import define, field
 
-from agent.loop import Limits
 from agent.model import ModelOptions, OpenAIModel
 from daemon import control, host, log, sidecar, statelock, supervise
 from daemon.chat.commands import MENU
 from daemon.chat.intake import Access
 from daemon.chat.lanes import Lanes
 from daemon.chat.router import Router
-from daemon.chat.turn import TurnRunner
 from daemon.codegate import CodeGate
 from daemon.config import Config, load
 from daemon.errors import FamulusError, Fatal
@@ -36,6 +34,7 @@ from daemon.sidecar import Sidecar
 from daemon.statelock import Held
 from daemon.store import boots, inbox
 from daemon.store.db import Database, open_database
+from daemon.store.turns import TurnRow
 from daemon.supervise import Health
 from daemon.telegram.api import BotApi, open_api
 from daemon.telegram.greet import greet
@@ -43,6 +42,9 @@ from daemon.telegram.outbox import Outbox
 from daemon.telegram.poll import Poll
 from daemon.version import VERSION
 from executor.client import ExecutorClient
+
+if TYPE_CHECKING:
+    from daemon.chat.turn import TurnRunner
 
 DATABASE = "famulus.db"
 PRUNE_SECONDS = 3600.0
@@ -107,6 +109,7 @@ class Daemon:
     watchdog: host.Watchdog = field(factory=host.Watchdog.from_environment)
     executor: CodeGate = field(init=False)
     sidecar: Sidecar | None = field(init=False)
+    turns: TurnRunner | None = field(default=None, init=False)
     outbox: Outbox = field(init=False)
     lanes: Lanes = field(init=False)
     router: Router = field(init=False)
@@ -119,7 +122,7 @@ class Daemon:
         self.executor = CodeGate(ExecutorClient(config.executor.socket), self.sidecar)
         self.outbox = Outbox(self.database, self.boot, self.sending.call)
         self.lanes = Lanes(
-            self.database, config.agent.concurrent_turns, self._turns().run, self.outbox.wake
+            self.database, config.agent.concurrent_turns, self._run_turn, self.outbox.wake
         )
         self.router = Router(
             self.database,
@@ -143,7 +146,16 @@ class Daemon:
             self.database, self.health, self.lanes, self.poll, self.executor, config.model.name
         )
 
-    def _turns(self) -> TurnRunner:
+    async def _run_turn(self, turn: TurnRow) -> bool:
+        if self.turns is None:
+            self.turns = await trio.to_thread.run_sync(self._make_turns)
+        return await self.turns.run(turn)
+
+    def _make_turns(self) -> TurnRunner:
+        """In a thread: what only turns need (tools, zones, decimals) is loaded for the first."""
+        from agent.loop import Limits  # noqa: PLC0415
+        from daemon.chat.turn import TurnRunner  # noqa: PLC0415
+
         config = self.config
         return TurnRunner(
             self.database,
