@@ -8,6 +8,8 @@ the turn's id, and the person hears one sentence with the same id.
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
+import time
 import zoneinfo
 from collections.abc import Callable
 
@@ -23,6 +25,7 @@ from agent.tools.registry import Registry
 from agent.tools.sums import sums_tools
 from daemon import log
 from daemon.chat.journal import TurnJournal
+from daemon.store import turns
 from daemon.store.db import Database
 from daemon.store.turns import TurnRow
 from daemon.store.values import Address, Place
@@ -54,9 +57,20 @@ class TurnRunner:
         except TurnLost:
             raise
         except Exception as error:  # noqa: BLE001  (the supervision boundary of a turn)
-            _log.error("turn broke", exc_info=error)
-            await journal.failed("Something went wrong inside me.", error=repr(error))
+            await self._give_up(turn, journal, error)
             return True
+
+    async def _give_up(self, turn: TurnRow, journal: TurnJournal, error: Exception) -> None:
+        """End a turn that broke. A database that cannot be read is not the turn's fault."""
+        if journal.address is None and isinstance(error, sqlite3.Error):
+            raise error
+        _log.error("turn broke", exc_info=error)
+        if journal.address is None:
+            # Its own rows make no sense, so nobody can be told. Left open, it would take every
+            # run of the lanes down with it; ended, it is counted in /status.
+            await self.database.finish(turns.end, turn.id, "dead", time.time(), error=repr(error))
+        else:
+            await journal.failed("Something went wrong inside me.", error=repr(error))
 
     def _driver(self, journal: TurnJournal, opening: Opening) -> TurnDriver:
         today = dt.datetime.now(zoneinfo.ZoneInfo(self.zone)).date()
