@@ -3,11 +3,12 @@
     python daemon_under_test.py [--record FILE] [--kill POINT@N] run --config FILE
 
 A point is a moment with a name. Each transaction has three, named by the function that it runs:
-before its BEGIN, before its COMMIT with the work done, and just after its COMMIT. Each act in the
-outer world has two: before the request is made, and when its outcome is known but not yet
-recorded. The Nth time that POINT is reached, the process kills itself with SIGKILL, in the very
-thread that is there. The program is not told: its methods are wrapped from here, and the names
-come from what it calls, so that nobody has to keep a list.
+before its BEGIN, before its COMMIT with the work done, and just after its COMMIT. Each statement
+of a migration has two, before and after. Each act in the outer world has two: before the request
+is made, and when its outcome is known but not yet recorded. The Nth time that POINT is reached,
+the process kills itself with SIGKILL, in the very thread that is there. The program is not told:
+its methods are wrapped from here, and the names come from what it calls, so that nobody has to
+keep a list.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from attrs import define, field
@@ -26,6 +29,7 @@ from attrs import define, field
 from agent.model import OpenAIModel
 from agent.tools.registry import Registry
 from daemon import cli
+from daemon.store import migrations
 from daemon.store.db import Database
 from daemon.telegram.api import BotApi
 from executor.client import ExecutorClient
@@ -85,6 +89,29 @@ def watch_transactions(points: Points) -> None:
     Database._transact = watched_transact  # type: ignore[method-assign]
 
 
+def watch_migrations(points: Points) -> None:
+    """Each statement of the first start, before and after: there the tables are made."""
+
+    class Connection(sqlite3.Connection):
+        def execute(self, *args: Any) -> sqlite3.Cursor:
+            points.reach("statement before")
+            result = super().execute(*args)
+            points.reach("statement after")
+            return result
+
+    bring_up_to_date, connect = migrations.bring_up_to_date, sqlite3.connect
+
+    @functools.wraps(bring_up_to_date)
+    def watched(path: Path) -> None:
+        sqlite3.connect = functools.partial(connect, factory=Connection)  # type: ignore[assignment]
+        try:
+            bring_up_to_date(path)
+        finally:
+            sqlite3.connect = connect
+
+    migrations.bring_up_to_date = watched
+
+
 def watch_acts(points: Points) -> None:
     watch_act(points, BotApi, "call", lambda method, *_: method)
     watch_act(points, OpenAIModel, "complete", lambda *_: "model")
@@ -115,6 +142,7 @@ def main(arguments: list[str]) -> int:
         elif option == "--kill":
             points.deadly, _, nth = value.rpartition("@")
             points.nth = int(nth)
+    watch_migrations(points)
     watch_transactions(points)
     watch_acts(points)
     return cli.main(arguments)

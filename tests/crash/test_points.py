@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import signal
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,10 +18,9 @@ from attrs import define, field
 
 from tests.crash.conftest import Figures, choose_seed
 from tests.crash.conversation import Question, answer, questions
+from tests.crash.launcher import LAUNCHER
 from tests.crash.oracle import Kills, Verdict, judge, settled
 from tests.harness.rig import Rig, open_rig
-
-LAUNCHER = (sys.executable, str(Path(__file__).with_name("daemon_under_test.py")))
 
 KINDS = ("plain", "sum", "long", "both")
 CODE_KINDS = ("code", "plain", "code")

@@ -39,6 +39,7 @@ DAEMON = (sys.executable, "-m", "daemon")
 # Seconds. Generous, because they only end tests that have failed; a busy machine is no failure.
 START_TIMEOUT = 30.0
 END_TIMEOUT = 30.0
+LOOK_EVERY = 0.01  # at files, which ring no bell
 
 Tables = Mapping[str, Any]
 
@@ -177,6 +178,14 @@ class Rig:
 
     def log(self) -> str:
         return self.place.log.read_text(encoding="utf-8", errors="replace")
+
+    async def log_says(self, words: str, timeout: float = START_TIMEOUT) -> None:
+        """Wait until the log has `words`. Raises trio.TooSlowError."""
+        with trio.fail_after(timeout):
+            while True:
+                if words in self.log():
+                    return
+                await trio.sleep(LOOK_EVERY)
 
     def last_words(self) -> str:
         return "\n".join(line[:400] for line in self.log().splitlines()[-12:])
