@@ -94,18 +94,18 @@ BROKEN: dict[str, bytes] = {
 
 
 async def test_a_broken_answer_to_a_poll_is_survived(figures: Figures) -> None:
-    """It is asked again after a moment, not in a busy loop, and nothing is lost by it."""
+    """It is told, and asked again after a pause; nothing is lost by it."""
     async with open_rig() as rig:
         rig.model.script = answer
         await rig.start()
         for number, (name, body) in enumerate(BROKEN.items()):
-            fault = rig.bot.faults.add(Fault(method=POLL, status=200, body=body, times=2))
+            fault = rig.bot.faults.add(Fault(method=POLL, status=200, body=body))
             await next_is_answered(rig, 2 * number)
-            await rig.until(lambda fault=fault: fault.used == 2)
+            await rig.until(lambda fault=fault: fault.used)
             await next_is_answered(rig, 2 * number + 1)
-            said = rig.log().count("poll failed")
+            said = rig.log().count("poll failed") - number
             figures(TITLE, {"getUpdates answers": name, "said in the log": said, "lost": 0})
-            assert said == 2 * (number + 1), name
+            assert said == 1, name
         assert await rig.stop() == 0
         assert "Traceback" not in rig.log()
 
@@ -122,9 +122,9 @@ STRANGE: dict[str, dict[str, Any]] = {
     "no sender": {"message": {k: v for k, v in message("hello").items() if k != "from"}},
     "a button without data": {"callback_query": {"id": "1", "from": {"id": 1, "is_bot": False}}},
     "a lone surrogate": {"message": message("q1.1 plain \ud83d")},
-    "a null character": {"message": message("q1.1 plain \0 \x1b[2J")},
-    "not a number": {"message": message("hello"), "extra": float("nan")},
-    "deep": {"message": message("hello", extra=json.loads("[" * 400 + "]" * 400))},
+    "a null character": {"message": message("q1.4 plain \0 \x1b[2J")},
+    "not a number": {"message": message("q1.2 plain"), "extra": float("nan")},
+    "deep": {"message": message("q1.3 plain", extra=json.loads("[" * 400 + "]" * 400))},
 }
 
 
