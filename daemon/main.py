@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 DATABASE = "famulus.db"
 PRUNE_SECONDS = 3600.0
+# The share of the grace that turns may not use up: a send that is cut off needs a label later.
+KEPT_FOR_SENDS = 0.25
 
 _log = log.get("main")
 
@@ -232,7 +234,7 @@ class Daemon:
         host.notify_stopping("finishing what is under way")
         _log.info("stopping", running=self.lanes.board.running)
         until = trio.current_time() + self.config.shutdown_grace
-        await self.lanes.close(until - trio.current_time())
+        await self.lanes.close(self.config.shutdown_grace * (1 - KEPT_FOR_SENDS))
         await self.outbox.close(max(0.0, until - trio.current_time()))
 
     def _reload(self) -> None:
