@@ -100,6 +100,27 @@ async def test_a_send_without_end_is_left_after_the_grace(figures: Figures) -> N
         assert rig.bot.texts(1) == ["[q1.1/1] answered", f"{LABEL}[q1.1/1] answered"]
 
 
+async def test_a_turn_without_end_does_not_cut_off_a_send(figures: Figures) -> None:
+    """A turn uses up its time while messages go out one after the other: the last one arrives."""
+    grace = 2.0
+    async with open_rig([1, 2], shutdown_grace=grace) as rig:
+        rig.model.script = answer
+        rig.bot.faults.add(Fault(method="sendMessage", delay=0.2, times=-1))
+        rig.model.faults.add(ModelFault.stalled())
+        asked = questions([1], ["plain"])
+        asked[0].ask(rig.bot)
+        await rig.start()
+        await rig.model.wait_for(lambda model: model.requests, timeout=20)
+        more = questions([2], ["long"] * 8)
+        for question in more:
+            question.ask(rig.bot)
+        await rig.until(lambda: rig.bot.sent)
+        await timed_stop(rig, "a turn without end, sends of 0.2 s", grace, figures)
+        assert rig.value("SELECT count(*) FROM outbox WHERE state = 'queued'") > 0
+        assert rig.value("SELECT count(*) FROM outbox WHERE state = 'sending'") == 0
+        await finish(rig, [*asked, *more])
+
+
 async def test_a_second_signal_ends_it_at_once() -> None:
     """Whoever asks twice means it."""
     async with open_rig(shutdown_grace=20.0) as rig:
