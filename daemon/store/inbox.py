@@ -69,8 +69,8 @@ def next_offset(db: sqlite3.Connection, channel: str, account: str) -> int | Non
 def new_rows(db: sqlite3.Connection, channel: str, account: str, limit: int) -> list[InboxRow]:
     """The oldest rows that nobody has routed, in the order in which they came."""
     rows = db.execute(
-        "SELECT id, body, received_at FROM inbox WHERE state = 'new' AND channel = ?"
-        " AND account = ? ORDER BY id LIMIT ?",
+        "SELECT id, body, received_at FROM inbox INDEXED BY inbox_new WHERE state = 'new'"
+        " AND channel = ? AND account = ? ORDER BY id LIMIT ?",
         (channel, account, limit),
     )
     return [InboxRow(*row) for row in rows.fetchall()]

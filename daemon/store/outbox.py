@@ -23,6 +23,11 @@ MAX_DOUBTS = 2
 HOLD_AFTER = 48 * 3600.0  # seconds; older parts are folded into one line and a button
 MAX_WAIT = 3600.0  # seconds; a not_before from before a clock change must not silence a chat
 ABOUT_LENGTH = 60  # characters of the question that a row remembers
+KEEP_SECONDS = 30 * 86400.0  # what was sent, and what went wrong, is remembered for so long
+
+# The words of the indexes of the same name: a statement without them reads the whole table.
+_DUE = "state IN ('queued', 'sending')"
+_TROUBLE = "state IN ('held', 'failed', 'unknown')"
 
 
 @frozen
@@ -46,7 +51,6 @@ class Part:
     doubts: int
     about: str
     asked_at: float | None
-    created_at: float
 
 
 @frozen
@@ -73,11 +77,7 @@ def enqueue(
     asked_at: float | None = None,
 ) -> None:
     """Queue `drafts` behind everything that the destination still has to be sent."""
-    (last,) = db.execute(
-        "INSERT INTO destinations (channel, account, chat, last_seq) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET last_seq = last_seq + excluded.last_seq RETURNING last_seq",
-        (place.channel, place.account, place.chat, len(drafts)),
-    ).fetchone()
+    first = _take_places(db, destination_of(place), len(drafts))
     where = (place.channel, place.account, place.chat, place.topic)
     db.executemany(
         "INSERT INTO outbox (ref, channel, account, chat, topic, seq, turn_id, method, params,"
@@ -87,7 +87,7 @@ def enqueue(
             (
                 new_ref(),
                 *where,
-                last - len(drafts) + 1 + index,
+                first + index,
                 turn_id,
                 draft.method,
                 json.dumps(draft.params),
@@ -97,6 +97,25 @@ def enqueue(
             )
             for index, draft in enumerate(drafts)
         ],
+    )
+
+
+def _take_places(db: sqlite3.Connection, to: Destination, count: int) -> int:
+    """Take the next `count` numbers of a destination's order; returns the first."""
+    (last,) = db.execute(
+        "INSERT INTO destinations (channel, account, chat, last_seq) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET last_seq = last_seq + excluded.last_seq RETURNING last_seq",
+        (to.channel, to.account, to.chat, count),
+    ).fetchone()
+    return int(last) - count + 1
+
+
+def _requeue(db: sqlite3.Connection, part_ids: Sequence[int], to: Destination) -> None:
+    """Put parts, as they are, behind everything that the destination still has to be sent."""
+    first = _take_places(db, to, len(part_ids))
+    db.executemany(
+        "UPDATE outbox SET state = 'queued', chat = ?, seq = ? WHERE id = ?",
+        [(to.chat, first + index, part_id) for index, part_id in enumerate(part_ids)],
     )
 
 
@@ -110,9 +129,9 @@ def claim_next(
     where = (to.channel, to.account, to.chat)
     row = db.execute(
         "SELECT o.id, o.topic, o.turn_id, o.method, o.params, o.attempts, o.doubts, o.about,"
-        " o.asked_at, o.created_at, d.not_before FROM outbox AS o JOIN destinations AS d"
+        " o.asked_at, d.not_before FROM outbox AS o JOIN destinations AS d"
         " USING (channel, account, chat) WHERE o.channel = ? AND o.account = ? AND o.chat = ?"
-        " AND o.state IN ('queued', 'sending') ORDER BY o.seq LIMIT 1",
+        f" AND o.{_DUE} ORDER BY o.seq LIMIT 1",
         where,
     ).fetchone()
     if row is None:
@@ -133,7 +152,6 @@ def claim_next(
         row["doubts"],
         row["about"],
         row["asked_at"],
-        row["created_at"],
     )
 
 
@@ -176,76 +194,80 @@ def recover(db: sqlite3.Connection) -> None:
     """What was being sent may or may not have arrived; called while nobody sends anything."""
     harmless = ", ".join(f"'{method}'" for method in sorted(IDEMPOTENT))
     db.execute(
-        f"UPDATE outbox SET state = 'queued' WHERE state = 'sending' AND method IN ({harmless})"
+        "UPDATE outbox INDEXED BY outbox_due SET state = 'queued'"
+        f" WHERE {_DUE} AND state = 'sending' AND method IN ({harmless})"
     )
-    _doubt(db, "state = 'sending'", ())
+    _doubt(db, f"{_DUE} AND state = 'sending'", ())
 
 
 def due(db: sqlite3.Connection) -> list[Destination]:
     """Every destination with something to send."""
     rows = db.execute(
-        "SELECT DISTINCT channel, account, chat FROM outbox WHERE state IN ('queued', 'sending')"
+        f"SELECT DISTINCT channel, account, chat FROM outbox INDEXED BY outbox_due WHERE {_DUE}"
     )
     return [Destination(*row) for row in rows.fetchall()]
 
 
+# --- Parts that waited too long ---
+
+
 def hold_old(db: sqlite3.Connection, now: float) -> list[tuple[Place, int, str]]:
-    """Set aside the parts that waited longer than `HOLD_AFTER`.
+    """Set aside the messages that waited longer than `HOLD_AFTER`.
 
     Returns for each place (where, how many, the name by which `show_held` brings them back).
     """
     rows = db.execute(
-        "SELECT channel, account, chat, topic, count(*), min(ref) FROM outbox"
-        " WHERE state = 'queued' AND created_at < ? GROUP BY channel, account, chat, topic",
+        "SELECT id, channel, account, chat, topic, ref FROM outbox INDEXED BY outbox_due"
+        f" WHERE {_DUE} AND state = 'queued' AND method = 'sendMessage' AND created_at < ?",
         (now - HOLD_AFTER,),
     ).fetchall()
-    db.execute(
-        "UPDATE outbox SET state = 'held' WHERE state = 'queued' AND created_at < ?",
-        (now - HOLD_AFTER,),
-    )
-    return [(Place(*row[:4]), row[4], row[5]) for row in rows]
+    db.executemany("UPDATE outbox SET state = 'held' WHERE id = ?", [(row[0],) for row in rows])
+    refs: dict[Place, list[str]] = {}
+    for row in rows:
+        refs.setdefault(Place(*row[1:5]), []).append(row[5])
+    return [(place, len(held), held[0]) for place, held in refs.items()]
 
 
 def show_held(db: sqlite3.Connection, place: Place, ref: str, now: float) -> int:
     """Queue the parts that are held in the place where `ref` is held; returns how many."""
-    where = (place.channel, place.account, place.chat)
     rows = db.execute(
-        "SELECT o.* FROM outbox AS o JOIN outbox AS named ON named.ref = ? AND"
-        " o.topic = named.topic WHERE o.channel = ?2 AND o.account = ?3 AND o.chat = ?4"
-        " AND named.chat = ?4 AND o.state = 'held' ORDER BY o.seq",
-        (ref, *where),
+        "SELECT id FROM outbox INDEXED BY outbox_trouble"
+        f" WHERE {_TROUBLE} AND state = 'held' AND channel = ?1 AND account = ?2 AND chat = ?3"
+        " AND topic = (SELECT topic FROM outbox WHERE ref = ?4 AND chat = ?3) ORDER BY seq",
+        (place.channel, place.account, place.chat, ref),
     ).fetchall()
-    for row in rows:
-        db.execute("UPDATE outbox SET state = 'folded' WHERE id = ?", (row["id"],))
-        enqueue(
-            db,
-            Place(*where, row["topic"]),
-            [Draft(row["method"], json.loads(row["params"]))],
-            now,
-            turn_id=row["turn_id"],
-            about=row["about"],
-            asked_at=row["asked_at"],
-        )
-    return len(rows)
+    ids = [row[0] for row in rows]
+    _requeue(db, ids, destination_of(place))
+    # They wait from now on, or the next look would hold them again.
+    db.executemany("UPDATE outbox SET created_at = ? WHERE id = ?", [(now, each) for each in ids])
+    return len(ids)
 
 
-def move_chat(db: sqlite3.Connection, old: Destination, new_chat: str, now: float) -> None:
+def move_chat(db: sqlite3.Connection, old: Destination, new_chat: str) -> None:
     """Queue everything unsent of a group under the supergroup's id that it has become."""
     rows = db.execute(
-        "SELECT id, topic, turn_id, method, params, about, asked_at FROM outbox WHERE channel = ?"
-        " AND account = ? AND chat = ? AND state IN ('queued', 'sending') ORDER BY seq",
+        "SELECT id FROM outbox WHERE channel = ? AND account = ? AND chat = ?"
+        f" AND {_DUE} ORDER BY seq",
         (old.channel, old.account, old.chat),
     ).fetchall()
-    for row in rows:
-        place = Place(old.channel, old.account, new_chat, row["topic"])
-        draft = Draft(row["method"], json.loads(row["params"]))
-        db.execute("UPDATE outbox SET state = 'folded' WHERE id = ?", (row["id"],))
-        enqueue(
-            db,
-            place,
-            [draft],
-            now,
-            turn_id=row["turn_id"],
-            about=row["about"],
-            asked_at=row["asked_at"],
-        )
+    _requeue(db, [row[0] for row in rows], Destination(old.channel, old.account, new_chat))
+
+
+# --- What is remembered ---
+
+
+def troubles(db: sqlite3.Connection) -> dict[str, int]:
+    """How many parts are held, refused, and in doubt for good, by their state."""
+    rows = db.execute(
+        "SELECT state, count(*) FROM outbox INDEXED BY outbox_trouble"
+        f" WHERE {_TROUBLE} GROUP BY state"
+    )
+    return {state: int(count) for state, count in rows.fetchall()}
+
+
+def prune(db: sqlite3.Connection, now: float) -> int:
+    """Forget what nothing can become of any more, after `KEEP_SECONDS`; returns how many."""
+    return db.execute(
+        "DELETE FROM outbox WHERE state IN ('sent', 'failed', 'unknown') AND created_at < ?",
+        (now - KEEP_SECONDS,),
+    ).rowcount

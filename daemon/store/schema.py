@@ -6,6 +6,10 @@ names the run of the daemon that owns a row in flight: after a restart every suc
 be ours no longer, without asking whether some process is alive. A place in a chat network is
 (channel, account, chat, topic): the kind of network, which of our accounts there, the chat, and
 the thread in it ('' where there is none).
+
+What is open, due or in trouble is little beside what is over, and is found by partial indexes. A
+statement uses one only if it repeats the index's condition word for word; INDEXED BY makes it an
+error to have it otherwise.
 """
 
 from __future__ import annotations
@@ -84,6 +88,7 @@ INTAKE = (
     ) STRICT""",
     "CREATE INDEX inbox_new ON inbox (id) WHERE state = 'new'",
     "CREATE INDEX inbox_closed ON inbox (closed_at) WHERE state = 'closed'",
+    "CREATE INDEX inbox_dead ON inbox (id) WHERE outcome = 'dead'",
     """CREATE TABLE attachments (
         id INTEGER PRIMARY KEY,
         turn_id INTEGER NOT NULL REFERENCES turns (id),
@@ -135,6 +140,7 @@ CONVERSATION = (
     ) STRICT""",
     "CREATE INDEX turns_open ON turns (lane, id) WHERE state <> 'ended'",
     "CREATE INDEX turns_session ON turns (session_id, id)",
+    "CREATE INDEX turns_dead ON turns (id) WHERE outcome = 'dead'",
     """CREATE TABLE messages (
         id INTEGER PRIMARY KEY,
         turn_id INTEGER NOT NULL REFERENCES turns (id),
@@ -216,8 +222,8 @@ SENDING = (
         turn_id INTEGER REFERENCES turns (id),
         method TEXT NOT NULL,
         params TEXT NOT NULL,              -- JSON; without the address
-        state TEXT NOT NULL CHECK (state IN ('queued', 'sending', 'sent', 'failed', 'unknown',
-                                             'held', 'folded')),
+        state TEXT NOT NULL
+            CHECK (state IN ('queued', 'sending', 'sent', 'failed', 'unknown', 'held')),
         attempts INTEGER NOT NULL DEFAULT 0,
         doubts INTEGER NOT NULL DEFAULT 0,       -- sends of it that may or may not have arrived
         boot TEXT REFERENCES boots (id),
@@ -231,6 +237,9 @@ SENDING = (
     ) STRICT""",
     """CREATE INDEX outbox_due ON outbox (channel, account, chat, seq)
         WHERE state IN ('queued', 'sending')""",
+    "CREATE INDEX outbox_trouble ON outbox (state) WHERE state IN ('held', 'failed', 'unknown')",
+    """CREATE INDEX outbox_past ON outbox (created_at)
+        WHERE state IN ('sent', 'failed', 'unknown')""",
     "CREATE INDEX outbox_turn ON outbox (turn_id)",
 )
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 
+from daemon.store import outbox
+
 
 def counts(db: sqlite3.Connection) -> dict[str, int]:
     """Open work and dead letters, by name."""
+    troubles = outbox.troubles(db)
     return {
         "updates to route": _count(db, "inbox WHERE state = 'new'"),
         "turns open": _count(db, "turns WHERE state <> 'ended'"),
         "messages to send": _count(db, "outbox WHERE state IN ('queued', 'sending')"),
-        "messages held back": _count(db, "outbox WHERE state = 'held'"),
-        "messages that may not have arrived": _count(db, "outbox WHERE state = 'unknown'"),
-        "messages refused": _count(db, "outbox WHERE state = 'failed'"),
-        "updates given up": _count(db, "inbox WHERE state = 'closed' AND outcome = 'dead'"),
-        "turns given up": _count(db, "turns WHERE state = 'ended' AND outcome = 'dead'"),
+        "messages held back": troubles.get("held", 0),
+        "messages that may not have arrived": troubles.get("unknown", 0),
+        "messages refused": troubles.get("failed", 0),
+        "updates given up": _count(db, "inbox WHERE outcome = 'dead'"),
+        "turns given up": _count(db, "turns WHERE outcome = 'dead'"),
     }
 
 

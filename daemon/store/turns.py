@@ -39,6 +39,7 @@ class TurnRow:
     deadline: float | None
 
 
+_OPEN = "turns INDEXED BY turns_open WHERE state <> 'ended'"
 _COLUMNS = "id, ref, lane, session_id, cause, state, waiting_for, deadline"
 
 
@@ -96,7 +97,7 @@ def get(db: sqlite3.Connection, turn_id: int) -> TurnRow:
 def gathering(db: sqlite3.Connection, session_id: str, gather_key: str) -> TurnRow | None:
     """The turn of the session that is still open for more of `gather_key`."""
     row = db.execute(
-        f"SELECT {_COLUMNS} FROM turns WHERE lane = ? AND state = 'waiting'"
+        f"SELECT {_COLUMNS} FROM {_OPEN} AND lane = ? AND state = 'waiting'"
         " AND waiting_for = 'gathering' AND gather_key = ? ORDER BY id DESC LIMIT 1",
         (session_id, gather_key),
     ).fetchone()
@@ -119,7 +120,7 @@ def make_ready(db: sqlite3.Connection, turn_id: int) -> None:
 def ripen(db: sqlite3.Connection, now: float) -> list[int]:
     """Make every gathering whose deadline has passed ready; returns their ids."""
     rows = db.execute(
-        "SELECT id FROM turns WHERE state = 'waiting' AND waiting_for = 'gathering'"
+        f"SELECT id FROM {_OPEN} AND state = 'waiting' AND waiting_for = 'gathering'"
         " AND deadline <= ? ORDER BY id",
         (now,),
     ).fetchall()
@@ -135,9 +136,9 @@ def unanswered(db: sqlite3.Connection, session_id: str, since: float) -> TurnRow
     """
     row = db.execute(
         f"SELECT {_COLUMNS} FROM turns WHERE lane = ? AND state IN ('ready', 'running')"
-        " AND cause = 'update' AND asked_at >= ? AND NOT EXISTS"
+        " AND cause = 'update' AND asked_at >= ?2 AND NOT EXISTS"
         " (SELECT 1 FROM messages WHERE turn_id = turns.id AND role = 'assistant')"
-        " AND id = (SELECT max(id) FROM turns WHERE lane = ?1)",
+        " AND id = (SELECT max(id) FROM turns WHERE session_id = ?1)",
         (session_id, since),
     ).fetchone()
     return None if row is None else TurnRow(*row)
@@ -154,15 +155,13 @@ def begin_afresh(db: sqlite3.Connection, turn_id: int) -> None:
 
 def open_turns(db: sqlite3.Connection) -> list[TurnRow]:
     """Every turn that has not ended, in order."""
-    rows = db.execute(f"SELECT {_COLUMNS} FROM turns WHERE state <> 'ended' ORDER BY id")
+    rows = db.execute(f"SELECT {_COLUMNS} FROM {_OPEN} ORDER BY id")
     return [TurnRow(*row) for row in rows.fetchall()]
 
 
 def stop(db: sqlite3.Connection, session_id: str, now: float) -> tuple[int | None, int]:
     """End what the session is doing now; returns (the turn that ended, how many wait behind it)."""
-    rows = db.execute(
-        "SELECT id FROM turns WHERE lane = ? AND state <> 'ended' ORDER BY id", (session_id,)
-    ).fetchall()
+    rows = db.execute(f"SELECT id FROM {_OPEN} AND lane = ? ORDER BY id", (session_id,)).fetchall()
     if not rows:
         return None, 0
     turn_id = int(rows[0][0])
@@ -205,7 +204,10 @@ def _settle_open_calls(db: sqlite3.Connection, turn_id: int, now: float) -> None
 
 def recover(db: sqlite3.Connection) -> None:
     """Make every running turn ready to be gone on with; called while nobody runs any."""
-    db.execute("UPDATE turns SET state = 'ready', boot = NULL WHERE state = 'running'")
+    db.execute(
+        "UPDATE turns INDEXED BY turns_open SET state = 'ready', boot = NULL"
+        " WHERE state <> 'ended' AND state = 'running'"
+    )
 
 
 def state(db: sqlite3.Connection, turn_id: int) -> str:
@@ -215,7 +217,7 @@ def state(db: sqlite3.Connection, turn_id: int) -> str:
 def give_up_hopeless(db: sqlite3.Connection, now: float) -> list[TurnRow]:
     """End the ready turns that failed too often or are too old; returns them to be told about."""
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM turns WHERE state = 'ready'"
+        f"SELECT {_COLUMNS} FROM {_OPEN} AND state = 'ready'"
         " AND (attempts >= ? OR created_at < ?) ORDER BY id",
         (MAX_ATTEMPTS, now - MAX_AGE),
     ).fetchall()

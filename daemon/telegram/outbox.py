@@ -284,7 +284,7 @@ def _record_and_claim(
             rows.failed(db, part.id, error)
             _tell_of_refusal(db, part, error, now)
         case Failed(part, Move(chat), _):
-            _follow(db, part.place, chat, now)
+            _follow(db, part.place, chat)
     return None if boot is None else rows.claim_next(db, to, boot, now)
 
 
@@ -295,9 +295,9 @@ def _tell_of_refusal(db: sqlite3.Connection, part: Part, error: str, now: float)
         rows.enqueue(db, part.place, [Draft("sendMessage", {"text": text})], now)
 
 
-def _follow(db: sqlite3.Connection, old: Place, chat: str, now: float) -> None:
+def _follow(db: sqlite3.Connection, old: Place, chat: str) -> None:
     people.move_chat(db, old, chat)
-    rows.move_chat(db, rows.destination_of(old), chat, now)
+    rows.move_chat(db, rows.destination_of(old), chat)
 
 
 def _fold_old(db: sqlite3.Connection, now: float) -> list[tuple[Place, int, str]]:

@@ -148,8 +148,38 @@ def test_a_forged_name_shows_nothing(db: sqlite3.Connection) -> None:
 def test_a_group_that_moved_takes_its_unsent_parts_along(db: sqlite3.Connection, boot: str) -> None:
     say(db, "a", "b")
     claim(db, boot)
-    outbox.move_chat(db, destination_of(HERE), "-1001", 2.0)
+    outbox.move_chat(db, destination_of(HERE), "-1001")
     assert outbox.claim_next(db, destination_of(HERE), boot, 2.0) is None
     moved = Place("telegram", "42", "-1001")
     first = claim(db, boot, moved)
     assert first.params == {"text": "a"}
+
+
+def test_a_part_in_doubt_stays_in_doubt_when_its_group_moves(
+    db: sqlite3.Connection, boot: str
+) -> None:
+    """Its first send may have arrived, so the next one needs its label wherever it goes."""
+    say(db, "a")
+    outbox.doubtful(db, claim(db, boot), 0.0, "cut")
+    claim(db, boot)
+    outbox.move_chat(db, destination_of(HERE), "-1001")
+    assert claim(db, boot, Place("telegram", "42", "-1001")).doubts == 1
+
+
+def test_the_answer_to_a_button_is_never_held(db: sqlite3.Connection) -> None:
+    """It goes to no chat, so none could be told of it."""
+    draft = Draft("answerCallbackQuery", {"callback_query_id": "1", "text": "late"})
+    outbox.enqueue(db, Place("telegram", "42", "callback queries"), [draft], 0.0)
+    assert outbox.hold_old(db, HOLD_AFTER + 1) == []
+
+
+def test_what_is_over_is_forgotten_after_its_time_and_the_rest_is_not(
+    db: sqlite3.Connection, boot: str
+) -> None:
+    say(db, "sent", "refused", "held")
+    outbox.sent(db, claim(db, boot).id, "9", 1.0)
+    outbox.failed(db, claim(db, boot).id, "400")
+    outbox.hold_old(db, HOLD_AFTER + 1)
+    assert outbox.prune(db, outbox.KEEP_SECONDS) == 0
+    assert outbox.prune(db, outbox.KEEP_SECONDS + 1) == 2
+    assert [state for state, _ in states(db)] == ["held"]
