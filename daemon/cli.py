@@ -44,12 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     verb: Verb = options.verb
     try:
-        return verb(options)
+        code = verb(options)
+        sys.stdout.flush()  # here, where a reader that is gone can still be told from a failure
     except BrokenPipeError:  # `famulus status | head`
         _abandon_stdout()
         return EXIT_OK
     except (FamulusError, KeyboardInterrupt, BaseExceptionGroup) as error:
         return _ended_by(error)
+    return code
 
 
 def _ended_by(error: BaseException) -> int:

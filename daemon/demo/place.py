@@ -74,7 +74,8 @@ def temporary_place(*, user: str = Settings().user, keep: bool = False) -> Itera
     place = Place(Path(tempfile.mkdtemp(prefix="famulus-demo-", dir=parent)))
     try:
         place.state.mkdir(mode=0o700)
-        place.workspaces.mkdir(parents=True, mode=0o700)
+        place.socket.parent.mkdir(mode=0o700)  # parents=True would leave it to the umask
+        place.workspaces.mkdir(mode=0o700)
         if os.geteuid() == 0:
             _open_to(place, user)
         yield place
