@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from bisect import insort
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
@@ -52,9 +53,13 @@ class LaneBoard:
     _heads: tuple[list[int], list[int]] = Factory(lambda: ([], []))
 
     def put(self, turn: TurnRow) -> None:
-        """Add a turn at the end of its lane, or note the new state of one that is there."""
+        """Add a turn to its lane, or note the new state of one that is there.
+
+        Its place is by its id: while the lanes start anew, the router may bring the newest turn
+        before the older ones have been read from their rows.
+        """
         if turn.id not in self._turns:
-            self._lanes.setdefault(turn.lane, deque()).append(turn.id)
+            insort(self._lanes.setdefault(turn.lane, deque()), turn.id)
         self._turns[turn.id] = turn
         self._offer(turn.lane)
 

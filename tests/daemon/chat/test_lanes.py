@@ -33,6 +33,15 @@ def test_lanes_run_side_by_side_and_each_in_order() -> None:
     assert take_all(board) == [2]
 
 
+def test_a_newer_turn_that_comes_first_still_runs_last() -> None:
+    board = LaneBoard(PLACES)
+    for each in (turn(3), turn(1), turn(2)):
+        board.put(each)
+    assert take_all(board) == [1]
+    board.ended(1)
+    assert take_all(board) == [2]
+
+
 def test_a_waiting_turn_keeps_its_lane_and_frees_its_place() -> None:
     board = LaneBoard(1)
     for each in (turn(1, "a"), turn(2, "a"), turn(3, "b")):
