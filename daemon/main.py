@@ -32,7 +32,7 @@ from daemon.errors import FamulusError, Fatal
 from daemon.report import Report
 from daemon.sidecar import Sidecar
 from daemon.statelock import Held
-from daemon.store import boots, inbox
+from daemon.store import boots, inbox, outbox
 from daemon.store.db import Database, open_database
 from daemon.store.turns import TurnRow
 from daemon.supervise import Health
@@ -254,10 +254,11 @@ class Daemon:
         _log.info("reloaded")
 
     async def _upkeep(self) -> NoReturn:
-        """Forget what no network can ask about any more."""
+        """Forget what nobody can ask about any more."""
         while True:
-            forgotten = await self.database.write(inbox.prune, time.time())
-            _log.debug("pruned", inbox=forgotten)
+            updates = await self.database.write(inbox.prune, time.time())
+            parts = await self.database.write(outbox.prune, time.time())
+            _log.debug("pruned", inbox=updates, outbox=parts)
             await trio.sleep(PRUNE_SECONDS)
 
     # --- Between the parts ---
