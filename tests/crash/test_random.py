@@ -32,7 +32,7 @@ CHATS = (1, 2, 3, 4)
 KINDS = ("plain", "plain", "sum", "long", "both")
 WITH_CODE = (*KINDS, "code", "code", "code")
 
-SHORT, LONG = 5, 200  # kills
+SHORT, SHORT_SLOW, LONG = 5, 3, 200  # kills
 SLOW = (0.3, 1.0)  # seconds that a slow model takes
 MOST_ATTEMPTS = 3  # at a turn, before the daemon is spared
 RAN = re.compile(r"\[(q\d+\.\d+)/1\] done")
@@ -143,7 +143,7 @@ def judge_code(verdict: Verdict, rig: Rig) -> dict[str, object]:
 @pytest.mark.parametrize("slow", [False, True], ids=["fast", "slow"])
 async def test_killed_at_a_few_random_moments(figures: Figures, slow: bool) -> None:
     """Nothing is lost, doubled or disordered by a few kills in a row."""
-    await weather(SHORT, figures, slow=slow)
+    await weather(SHORT_SLOW if slow else SHORT, figures, slow=slow)
 
 
 @pytest.mark.slow
