@@ -38,6 +38,7 @@ CONFLICT = 409
 CONFLICT_PROBES = 3
 CONFLICT_PROBE_DELAY = 2.0
 CONFLICT_DELAY = 35.0
+LONGEST_THROTTLE = 3600.0  # seconds; a number that is wrong must not make us deaf for days
 FEED_EVERY = 10.0  # seconds between feedings of the watchdog during a pause
 
 _log = log.get("poll")
@@ -66,7 +67,7 @@ def after_failure(error: ApiError, failures: int, chance: float) -> Pause:
             base = CONFLICT_PROBE_DELAY if failures <= CONFLICT_PROBES else CONFLICT_DELAY
             return Pause(f"in conflict: {error.description}", base * (0.5 + chance))
         case TooMany(retry_after):
-            return Pause("throttled by Telegram", retry_after)
+            return Pause("throttled by Telegram", min(retry_after, LONGEST_THROTTLE))
         case _:
             delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * math.ldexp(1, min(failures, 10) - 1))
             return Pause(f"unreachable: {error}", delay * (0.5 + chance / 2))
@@ -103,10 +104,12 @@ class Poll:
         offset = await self.database.read(inbox.next_offset, CHANNEL, self.account)
         task_status.started()
         while True:
+            resume = self._resume  # a new token may come while the old one is still being refused
             try:
                 updates = await self._ask(offset)
             except ApiError as error:
-                await self._pause(after_failure(error, self._failures + 1, random.random()))  # noqa: S311
+                pause = after_failure(error, self._failures + 1, random.random())  # noqa: S311
+                await self._pause(pause, resume)
                 continue
             self._answered()
             offset = await self._keep(updates, offset)
@@ -144,10 +147,9 @@ class Poll:
         self.last_answer = trio.current_time()
         self.show("polling")
 
-    async def _pause(self, pause: Pause) -> None:
+    async def _pause(self, pause: Pause, resume: trio.Event) -> None:
         self._failures += 1
         _log.warning("poll failed", state=pause.state, retry_in=pause.delay, n=self._failures)
-        resume = self._resume
         with trio.move_on_after(math.inf if pause.delay is None else pause.delay):
             while True:
                 self.show(pause.state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -39,6 +40,12 @@ def test_a_conflict_is_probed_a_few_times_and_then_left_alone() -> None:
 
 def test_throttling_is_obeyed() -> None:
     assert after_failure(TooMany(9.0), 1, 0.9) == Pause("throttled by Telegram", 9.0)
+
+
+@pytest.mark.parametrize("seconds", [1e9, math.inf])
+def test_throttling_beyond_reason_is_not(seconds: float) -> None:
+    pause = after_failure(TooMany(seconds), 1, 0.9)
+    assert pause == Pause("throttled by Telegram", module.LONGEST_THROTTLE)
 
 
 def test_an_unreachable_network_is_tried_ever_less_often() -> None:
@@ -176,6 +183,37 @@ async def test_a_new_token_resumes_at_once(demo: DemoServers, database: Database
     assert await kept(database) == 1
 
 
+async def test_a_new_token_that_comes_before_the_refusal_of_the_old_counts(
+    database: Database,
+) -> None:
+    """The poll under way has the old token, and hears the no only after the signal."""
+
+    class Revoked:
+        token = "1:old"
+
+        def __init__(self) -> None:
+            self.asked, self.go_on, self.resumed = trio.Event(), trio.Event(), trio.Event()
+
+        async def call(self, *_args: object, **_more: object) -> None:
+            if self.token == "1:new":
+                self.resumed.set()
+                await trio.sleep_forever()
+            self.asked.set()
+            await self.go_on.wait()
+            raise RefusedToken(401, "Unauthorized")
+
+    api = Revoked()
+    poll = Poll(database, api, BOT, 50, lambda: None, lambda _state: None)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(poll.run)
+        await api.asked.wait()
+        poll.resume("1:new")
+        api.go_on.set()
+        with trio.fail_after(5):
+            await api.resumed.wait()
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_poll_that_hangs_beyond_its_time_is_cut_off(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,5 +237,5 @@ async def test_every_pause_feeds_the_watchdog_and_names_its_reason(
     async with open_api(demo.bot.base_url, demo.bot.token) as api:
         states: list[str] = []
         poll = Poll(database, api, BOT, 50, lambda: None, states.append)
-        await poll._pause(Pause("in conflict", module.CONFLICT_DELAY))
+        await poll._pause(Pause("in conflict", module.CONFLICT_DELAY), trio.Event())
     assert states == ["in conflict"] * 4
