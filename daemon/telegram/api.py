@@ -37,6 +37,9 @@ from daemon.telegram.types import Json
 CONNECT_TIMEOUT = 10.0  # seconds
 WRITE_TIMEOUT = 20.0
 READ_TIMEOUT = 30.0
+# The timeouts above are for each read and write. One that brings a byte each time is none of
+# them, so a call as a whole may take its read timeout and this much more.
+CALL_SLACK = 45.0
 # Telegram closes an idle connection after about a minute. Ours are dropped well before, because a
 # request that meets the closing has an ambiguous end.
 KEEPALIVE = 20.0
@@ -125,13 +128,15 @@ class BotApi:
         }
         body = json.dumps(params, ensure_ascii=False).encode(errors="replace")
         try:
-            return await self.pool.request(
-                "POST", url, headers=HEADERS, content=body, extensions={"timeout": timeout}
-            )
+            with trio.move_on_after(read_timeout + CALL_SLACK):
+                return await self.pool.request(
+                    "POST", url, headers=HEADERS, content=body, extensions={"timeout": timeout}
+                )
         except UNSENT as error:
             raise NotSent(f"cannot reach the Bot API: {_cause(error)}") from None
         except BROKEN as error:
             raise Ambiguous(f"no answer from the Bot API: {_cause(error)}") from None
+        raise Ambiguous("the answer of the Bot API did not come to its end")
 
 
 def read_answer(status: int, content: bytes) -> Any:  # noqa: ANN401
@@ -141,9 +146,11 @@ def read_answer(status: int, content: bytes) -> Any:  # noqa: ANN401
         # A proxy's page, or a body cut short. Below 500 too: whatever spoke was not Telegram.
         kind = ServerFailed if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Ambiguous
         raise kind(f"HTTP {status} with a body that is not the Bot API's")
-    if answer.get("ok") is True and "result" in answer:
-        return answer["result"]
-    raise _refusal(status, answer)
+    if not answer["ok"]:
+        raise _refusal(status, answer)
+    if "result" not in answer:
+        raise Ambiguous("the Bot API says that all is well, and no more")
+    return answer["result"]
 
 
 def _parse(content: bytes) -> Json | None:
@@ -156,7 +163,7 @@ def _parse(content: bytes) -> Json | None:
 
 def _refusal(status: int, answer: Json) -> ApiError:
     code = answer.get("error_code")
-    code = code if isinstance(code, int) else status
+    code = code if type(code) is int else status
     description = str(answer.get("description", ""))[:MAX_DETAIL]
     parameters = answer.get("parameters")
     parameters = parameters if isinstance(parameters, dict) else {}
@@ -167,7 +174,7 @@ def _refusal(status: int, answer: Json) -> ApiError:
     if code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND}:
         return RefusedToken(code, description)
     migrate_to = parameters.get("migrate_to_chat_id")
-    return Refused(code, description, migrate_to if isinstance(migrate_to, int) else None)
+    return Refused(code, description, migrate_to if type(migrate_to) is int else None)
 
 
 def _seconds(value: object) -> float:

@@ -22,15 +22,23 @@ async def greet(api: BotApi, menu: Mapping[str, str], on_name: Callable[[str], N
     """Ask for the bot's name, set the menu, and return; tries for as long as it takes."""
     while True:
         try:
-            me = await api.call("getMe", {})
-            on_name(str(me.get("username", "")))
+            username = read_username(await api.call("getMe", {}))
+            on_name(username)
             await api.call("setMyCommands", {"commands": menu_of(menu)})
         except ApiError as error:
             _log.info("greeting failed", error=error, retry_in=RETRY)
             await trio.sleep(RETRY)
         else:
-            _log.info("greeted", username=me.get("username"))
+            _log.info("greeted", username=username)
             return
+
+
+def read_username(answer: object) -> str:
+    """The bot's name in the answer to getMe. Raises ApiError if there is none."""
+    name = answer.get("username") if isinstance(answer, dict) else None
+    if not isinstance(name, str):
+        raise ApiError("getMe did not answer with a bot")
+    return name
 
 
 def menu_of(menu: Mapping[str, str]) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from daemon.demo.faults import Fault
 from daemon.demo.servers import DemoServers, open_demo_servers
+from daemon.telegram import api as module
 from daemon.telegram.api import (
     CONNECTIONS,
     Ambiguous,
@@ -98,6 +99,16 @@ async def test_no_answer_in_time_is_ambiguous(demo: DemoServers, api: BotApi) ->
         await api.call("sendMessage", HELLO, read_timeout=0.05)
 
 
+async def test_a_call_as_a_whole_has_an_end(
+    demo: DemoServers, api: BotApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that drips meets every timeout of a read, and would never be whole."""
+    monkeypatch.setattr(module, "CALL_SLACK", 0.05 - module.READ_TIMEOUT)
+    demo.bot.faults.add(Fault.stalled(method="sendMessage"))
+    with pytest.raises(Ambiguous, match="end"):
+        await api.call("sendMessage", HELLO)
+
+
 async def test_a_storm_of_cancelled_calls_leaves_every_place_free(
     demo: DemoServers, api: BotApi
 ) -> None:
@@ -142,6 +153,12 @@ def test_no_json_whatever_raises_anything_else(status: int, answer: dict[str, ob
     else:
         assert answer["ok"] is True
         assert result == answer["result"]
+
+
+def test_a_yes_without_a_result_is_no_refusal() -> None:
+    """Something took effect; to call it refused would be to send it unlabelled again."""
+    with pytest.raises(Ambiguous):
+        read_answer(200, b'{"ok":true}')
 
 
 def test_a_group_that_moved_says_where() -> None:
