@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from tests.executor import harness
+
 Figures = Callable[[str, Mapping[str, object]], None]
 
 TABLES: pytest.StashKey[dict[str, list[dict[str, object]]]] = pytest.StashKey()
@@ -35,6 +37,19 @@ def figures(request: pytest.FixtureRequest) -> Figures:
         tables.setdefault(title, []).append(dict(row))
 
     return add
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> None:
+    """Skip where this host cannot isolate jobs, with the executor's own reason."""
+    with harness.place() as where, harness.executor(where):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _sandbox_where_needed(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("executor"):
+        request.getfixturevalue("sandbox")
 
 
 def pytest_terminal_summary(
