@@ -155,6 +155,13 @@ def claim_next(
     )
 
 
+def give_back(db: sqlite3.Connection, part_id: int) -> None:
+    """Queue a claimed part again that nobody has begun to send."""
+    db.execute(
+        "UPDATE outbox SET state = 'queued', attempts = attempts - 1 WHERE id = ?", (part_id,)
+    )
+
+
 def sent(db: sqlite3.Connection, part_id: int, message_id: str | None, now: float) -> None:
     db.execute(
         "UPDATE outbox SET state = 'sent', message_id = ?, sent_at = ?, error = NULL WHERE id = ?",

@@ -2,7 +2,7 @@
 
 A destination with something to send has one task that claims its parts one after another; the
 claim is committed before the request, and its outcome before the next claim. Destinations are side
-by side. What to do after a failed request is decided by `after_failure`, a pure function of the
+by side, as many at once as there are connections. What to do after a failed request is decided by `after_failure`, a pure function of the
 failure's phase (see `daemon.telegram.api`):
 
 - never sent: wait and try again, for as long as it takes;
@@ -32,6 +32,7 @@ from daemon.store.db import Database
 from daemon.store.outbox import Destination, Draft, Part
 from daemon.store.values import Place
 from daemon.telegram.api import (
+    CONNECTIONS,
     ApiError,
     NotSent,
     Refused,
@@ -107,9 +108,15 @@ def after_failure(error: ApiError, attempts: int) -> Decision:
             return Doubt(DOUBT_BACKOFF)
 
 
-def is_unmodified(error: ApiError) -> bool:
-    """An edit that changes nothing is refused, and is a success: the text stands there."""
-    return isinstance(error, Refused) and "message is not modified" in error.description
+def is_harmless(method: str, error: ApiError) -> bool:
+    """Whether a refusal is as good as a success.
+
+    An edit that changes nothing is refused, and the text stands there. Nobody waits any more for
+    the answer to a button that comes too late.
+    """
+    if not isinstance(error, Refused) or isinstance(error, RefusedToken):
+        return False
+    return method == "answerCallbackQuery" or "message is not modified" in error.description
 
 
 # --- The sender ---
@@ -125,6 +132,7 @@ class Outbox:
     _active: set[Destination] = Factory(set)
     _again: set[Destination] = Factory(set)
     _flights: set[trio.CancelScope] = Factory(set)
+    _places: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(CONNECTIONS))
     _nursery: trio.Nursery | None = None
     _closing: trio.Event = Factory(trio.Event)
     _landed: trio.Event = Factory(trio.Event)
@@ -178,9 +186,12 @@ class Outbox:
     async def _drain(self, to: Destination) -> None:
         """Send what waits for one destination, until nothing does."""
         try:
-            claimed = await self.database.write(rows.claim_next, to, self.boot, time.time())
-            while claimed is not None:
-                claimed = await self._advance(to, claimed)
+            while not self._closing.is_set():
+                not_before = await self._send_some(to)
+                if not_before is None:
+                    break
+                with trio.move_on_after(max(0.0, not_before - time.time())):
+                    await self._closing.wait()
         finally:
             self._active.discard(to)
             self._landed.set()
@@ -190,14 +201,19 @@ class Outbox:
             self._again.discard(to)
             self._start(to)
 
-    async def _advance(self, to: Destination, claimed: Part | float) -> Part | float | None:
-        """Send a claimed part, or wait as long as must be; then claim the next."""
-        if isinstance(claimed, Part):
-            return await self._send(to, claimed)
-        with trio.move_on_after(max(0.0, claimed - time.time())):
-            await self._closing.wait()
-            return None
-        return await self.database.write(rows.claim_next, to, self.boot, time.time())
+    async def _send_some(self, to: Destination) -> float | None:
+        """Send one part after the other; returns when to go on, None if nothing waits.
+
+        A part is claimed with a place to send it from: one that only queued for a place when we
+        were killed would be in doubt without need.
+        """
+        async with self._places:
+            claimed = await self.database.write(rows.claim_next, to, self.boot, time.time())
+            while isinstance(claimed, Part):
+                if self._closing.is_set():
+                    return await self.database.finish(rows.give_back, claimed.id)
+                claimed = await self._send(to, claimed)
+            return claimed
 
     async def _send(self, to: Destination, part: Part) -> Part | float | None:
         """Make the request and record its outcome; the claim of the next part rides along."""
@@ -208,7 +224,8 @@ class Outbox:
             finally:
                 self._flights.discard(flight)
             self._again.discard(to)
-            boot = None if self._closing.is_set() else self.boot
+            others_wait = self._places.statistics().tasks_waiting
+            boot = None if self._closing.is_set() or others_wait else self.boot
             claimed = await self.database.finish(_record_and_claim, record, to, boot, time.time())
             if isinstance(record, Failed) and isinstance(record.decision, Move):
                 self.wake(attrs.evolve(part.place, chat=record.decision.chat))
@@ -224,7 +241,7 @@ class Outbox:
         return Sent(part.id, None if message_id is None else str(message_id))
 
     def _failure(self, part: Part, error: ApiError) -> Record:
-        if is_unmodified(error):
+        if is_harmless(part.method, error):
             return Sent(part.id, None)
         decision = after_failure(error, part.attempts)
         _log.warning(
@@ -272,7 +289,10 @@ Record: TypeAlias = Sent | Failed
 def _record_and_claim(
     db: sqlite3.Connection, record: Record, to: Destination, boot: str | None, now: float
 ) -> Part | float | None:
-    """Record how a send ended and, unless `boot` is None, claim the destination's next part."""
+    """Record how a send ended, and claim the destination's next part.
+
+    Without a `boot` nothing is claimed: the answer is that one may go on now.
+    """
     match record:
         case Sent(part_id, message_id):
             rows.sent(db, part_id, message_id, now)
@@ -280,12 +300,12 @@ def _record_and_claim(
             rows.not_sent(db, part, now + delay, error)
         case Failed(part, Doubt(delay), error):
             rows.doubtful(db, part, now + delay, error)
-        case Failed(part, GiveUp(), error):
+        case Failed(part, Move(chat), _) if chat != part.place.chat:
+            _follow(db, part.place, chat)
+        case Failed(part, _, error):
             rows.failed(db, part.id, error)
             _tell_of_refusal(db, part, error, now)
-        case Failed(part, Move(chat), _):
-            _follow(db, part.place, chat)
-    return None if boot is None else rows.claim_next(db, to, boot, now)
+    return now if boot is None else rows.claim_next(db, to, boot, now)
 
 
 def _tell_of_refusal(db: sqlite3.Connection, part: Part, error: str, now: float) -> None:

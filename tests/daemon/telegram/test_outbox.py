@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
+from daemon.chat.intake import CALLBACKS
 from daemon.demo.botapi import BotApiServer
 from daemon.demo.faults import Fault
 from daemon.demo.servers import DemoServers
@@ -19,6 +22,7 @@ from daemon.store.outbox import Draft
 from daemon.store.values import Place
 from daemon.telegram import outbox as module
 from daemon.telegram.api import (
+    CONNECTIONS,
     Ambiguous,
     ApiError,
     BotApi,
@@ -39,6 +43,7 @@ from daemon.telegram.outbox import (
     Move,
     Outbox,
     after_failure,
+    is_harmless,
 )
 from daemon.telegram.render import MAYBE_TWICE
 
@@ -67,7 +72,21 @@ def test_an_unreachable_network_is_tried_ever_less_often() -> None:
     assert delays[-1] == Again(LONGEST_BACKOFF)
 
 
-# --- Against the server ---
+@pytest.mark.parametrize(
+    ("method", "description", "harmless"),
+    [
+        ("editMessageText", "Bad Request: message is not modified", True),
+        ("editMessageText", "Bad Request: message to edit not found", False),
+        ("answerCallbackQuery", "Bad Request: query is too old", True),
+        ("sendMessage", "Bad Request: chat not found", False),
+    ],
+)
+def test_some_refusals_are_as_good_as_a_success(
+    method: str, description: str, harmless: bool
+) -> None:
+    assert is_harmless(method, Refused(400, description)) is harmless
+    assert not is_harmless(method, RefusedToken(401, "Unauthorized"))
+
 
 CHATS = (1, 2, 3)
 
@@ -88,8 +107,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def sending(database: Database, boot: str, api: BotApi) -> AsyncIterator[Outbox]:
-    sender = Outbox(database, boot, api.call)
+async def sending(
+    database: Database, boot: str, call: Callable[[str, dict[str, Any]], Awaitable[Any]]
+) -> AsyncIterator[Outbox]:
+    sender = Outbox(database, boot, call)
     async with trio.open_nursery() as nursery:
         await nursery.start(sender.run)
         yield sender
@@ -106,7 +127,7 @@ async def api(demo: DemoServers) -> AsyncIterator[BotApi]:
 
 @pytest.fixture
 async def sender(database: Database, boot: str, api: BotApi, quick: None) -> AsyncIterator[Outbox]:
-    async with sending(database, boot, api) as started:
+    async with sending(database, boot, api.call) as started:
         yield started
 
 
@@ -119,6 +140,69 @@ async def states(database: Database) -> list[str]:
         return [row[0] for row in db.execute("SELECT state FROM outbox ORDER BY id").fetchall()]
 
     return await database.read(read)
+
+
+# --- Against a sender in our hands ---
+
+
+class Held:
+    """A method of the Bot API that answers when it is let go."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.full = trio.Event()
+        self.let_go = trio.Event()
+
+    async def __call__(self, _method: str, _params: dict[str, Any]) -> dict[str, Any]:
+        self.begun += 1
+        if self.begun == CONNECTIONS:
+            self.full.set()
+        await self.let_go.wait()
+        return {"message_id": self.begun}
+
+
+async def test_only_what_is_on_its_way_would_be_in_doubt(database: Database, boot: str) -> None:
+    """With more chats than connections the others wait unclaimed, and all are served."""
+    held = Held()
+    chats = range(1, CONNECTIONS + 5)
+    for chat in chats:
+        drafts = [Draft("sendMessage", {"text": text}) for text in "ab"]
+        await database.write(rows.enqueue, place(chat), drafts, time.time())
+    async with sending(database, boot, held) as sender:
+        await held.full.wait()
+        assert (await states(database)).count("sending") == CONNECTIONS
+        held.let_go.set()
+        while sender._active:
+            await sender._landed.wait()
+    assert await states(database) == ["sent"] * 2 * len(chats)
+
+
+async def test_what_was_claimed_but_not_begun_at_the_end_is_given_back(
+    database: Database, boot: str
+) -> None:
+    held = Held()
+    entered, let_go = threading.Event(), threading.Event()
+
+    def hold_the_writer(_db: Any) -> None:
+        entered.set()
+        let_go.wait()
+
+    async with sending(database, boot, held) as sender, trio.open_nursery() as nursery:
+        await trio.testing.wait_all_tasks_blocked()  # it has looked, and found nothing
+        await database.write(
+            rows.enqueue, place(1), [Draft("sendMessage", {"text": "a"})], time.time()
+        )
+        nursery.start_soon(database.write, hold_the_writer)
+        await trio.to_thread.run_sync(entered.wait)
+        sender.wake(place(1))
+        nursery.start_soon(sender.close, 5.0)
+        await trio.testing.wait_all_tasks_blocked()
+        let_go.set()
+    assert held.begun == 0
+    assert await states(database) == ["queued"]
+
+
+# --- Against the server ---
 
 
 async def test_parts_arrive_in_order_in_every_chat(
@@ -179,7 +263,7 @@ async def test_what_an_earlier_run_was_sending_is_labelled(
     await database.write(rows.enqueue, place(1), draft, time.time())
     claimed = rows.destination_of(place(1))
     await database.write(rows.claim_next, claimed, boot, time.time())
-    async with sending(database, boot, api):
+    async with sending(database, boot, api.call):
         await demo.bot.wait_for(shows(1, MAYBE_TWICE + "a"))
 
 
@@ -231,13 +315,37 @@ async def test_a_group_that_moved_is_followed(
     await demo.bot.wait_for(shows(2, "a", "b"))
 
 
+async def test_a_group_that_moved_to_itself_has_not(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    """Following it would be a loop without a pause."""
+    fault = Fault(method="sendMessage", status=400, chat_id=1, migrate_to_chat_id=1)
+    demo.bot.faults.add(fault)
+    await say(database, sender, 1, "a", "b")
+    await demo.bot.wait_for(shows(1, "b"))
+    await sender.close(5.0)
+    assert await states(database) == ["failed", "sent"]
+
+
+async def test_an_answer_to_a_button_that_comes_too_late_is_no_trouble(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    buttons = Place("telegram", "1000000001", CALLBACKS)
+    draft = Draft("answerCallbackQuery", {"callback_query_id": "77", "text": "late"})
+    await database.write(rows.enqueue, buttons, [draft], time.time())
+    sender.wake(buttons)
+    await demo.bot.wait_for(lambda bot: any(c.method == "answerCallbackQuery" for c in bot.calls))
+    await sender.close(5.0)
+    assert await states(database) == ["sent"]
+
+
 async def test_messages_of_days_ago_are_one_line_with_a_button(
     demo: DemoServers, database: Database, boot: str, api: BotApi
 ) -> None:
     old = [Draft("sendMessage", {"text": "old"})] * 3
     long_ago = time.time() - rows.HOLD_AFTER - 60
     await database.write(rows.enqueue, place(1), old, long_ago)
-    async with sending(database, boot, api):
+    async with sending(database, boot, api.call):
         await demo.bot.wait_for(lambda bot: len(bot.texts(1)) == 1)
     assert "3" in demo.bot.texts(1)[0]
     (button,) = demo.bot.sent[0].params["reply_markup"]["inline_keyboard"][0]
