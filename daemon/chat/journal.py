@@ -61,6 +61,7 @@ class TurnJournal:
     async def load(self) -> Opening:
         pages = await self.database.read(rows.read_pages, self.turn_id)
         self.address, self._seen = pages.address, pages.last_message
+        log.bind(chat=self.address.place.chat)
         return Opening(pages.history, pages.turn, pages.ran_seconds)
 
     async def intend_model_call(self, reserved_tokens: int) -> int:
@@ -73,7 +74,9 @@ class TurnJournal:
         )
 
     async def answered(self, model_call: int, answer: Answer) -> tuple[ToolCall, ...]:
-        return await self._step(self.database.finish, _keep_answer, model_call, answer)
+        calls = await self._step(self.database.finish, _keep_answer, model_call, answer)
+        _log.debug("model answered", calls=len(calls), tokens=answer.usage.completion_tokens)
+        return calls
 
     async def concluded(self, model_call: int, answer: Answer) -> None:
         await self._end(Ending("answered", answer, self._ran(), model_call))
@@ -85,13 +88,16 @@ class TurnJournal:
 
     async def _end(self, ending: Ending) -> None:
         await self._step(self.database.finish, _end, self._address(), ending)
+        _log.info("turn ended", outcome=ending.outcome, seconds=ending.ran_seconds)
         self.on_queued(self._address().place)
 
     async def intend_tool_call(self, call: ToolCall) -> None:
         await self._step(self.database.write, rows.intend_tool_call, call.id)
+        _log.debug("tool begun", job=call.id, tool=call.request.name)
 
     async def tool_finished(self, call: ToolCall, text: str, *, failed: bool) -> None:
         await self._step(self.database.finish, rows.finish_tool_call, call.id, text, failed=failed)
+        _log.debug("tool ended", job=call.id, failed=failed, characters=len(text))
 
     async def released(self) -> None:
         await self.database.finish(rows.release, self._claim(), self._ran())

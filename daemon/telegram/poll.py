@@ -136,6 +136,7 @@ class Poll:
         new = await self.database.write(
             inbox.receive, CHANNEL, self.account, updates, offset, time.time()
         )
+        _log.debug("updates kept", new=new, of=len(updates))
         if new:
             self.wake()
         return offset

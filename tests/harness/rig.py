@@ -16,6 +16,7 @@ further protocol; the database is read where it lies.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -34,6 +35,9 @@ from daemon.demo.place import Place, temporary_place, toml, write_private
 from daemon.demo.servers import DemoServers, open_demo_servers
 
 ROOT = Path(__file__).parents[2]
+# What the model server wants, so that it goes over the wire and could be logged.
+MODEL_KEY = "sk-no-secret-but-guarded-like-one-0000"
+
 DAEMON = (sys.executable, "-m", "daemon")
 
 # Seconds. Generous, because they only end tests that have failed; a busy machine is no failure.
@@ -207,7 +211,12 @@ class Rig:
                 "api_base_url": self.bot.base_url,
                 "allowed_users": sorted(users),
             },
-            "model": {"base_url": self.model.base_url, "name": MODEL_NAME},
+            "log": {"level": "debug"},
+            "model": {
+                "base_url": self.model.base_url,
+                "name": MODEL_NAME,
+                "api_key": {"file": str(self.place.root / "model.key")},
+            },
             "executor": {
                 "socket": str(self.place.socket),
                 "workspaces": str(self.place.workspaces),
@@ -218,6 +227,19 @@ class Rig:
             document[name] = {**under, **given} if isinstance(given, Mapping) else given
         write_private(self.place.config, toml(document))
         write_private(self.place.token, self.bot.token)
+        write_private(self.place.root / "model.key", MODEL_KEY)
+
+    # --- Secrets ---
+
+    def secrets_in_log(self) -> list[str]:
+        """Lines of the log that hold the bot's token or the model's key, whole or in part."""
+        _, secret = self.bot.token.split(":")
+        return [line for line in self.log().splitlines() if secret in line or MODEL_KEY in line]
+
+    def keep_log(self) -> None:
+        """Copy the log to where the environment wants all logs, for a search over the suite."""
+        if kept := os.environ.get("FAMULUS_TEST_LOGS"):
+            shutil.copy(self.place.log, Path(kept, f"{self.place.root.name}.log"))
 
 
 @asynccontextmanager
@@ -238,7 +260,11 @@ async def open_rig(
             demo.model.latency = latency
             rig = Rig(place, demo, with_executor=with_executor)
             rig.configure(users, **tables)
+            demo.model.api_key = MODEL_KEY
             try:
                 yield rig
             finally:
                 rig.kill_now()
+            if rig.place.log.exists():
+                rig.keep_log()
+                assert rig.secrets_in_log() == []
