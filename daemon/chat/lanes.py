@@ -32,7 +32,7 @@ from daemon.store.values import Place
 
 FOR_PEOPLE = frozenset({"update", "console", "link"})
 KEPT_SHARE = 4  # one place in four is kept for people
-FAR = 3600.0  # seconds between looks at the clock when nothing has a deadline
+FAR = turns.MAX_GATHERING  # seconds between looks at the clock, which may have been changed
 
 _log = log.get("lanes")
 
@@ -216,23 +216,22 @@ class Lanes:
             finally:
                 del self._scopes[turn.id]
         if state == "unknown":
-            state = await self.database.read(turns.state, turn.id)
+            state = await self.database.write(turns.let_go, turn.id)
         self._put_back(turn, state)
 
     def _put_back(self, turn: TurnRow, state: str) -> None:
         if state == "ended":
             self.board.ended(turn.id)
         else:
-            # Still `running` in its row: it was cancelled, and nobody will run it now but us.
-            self.board.paused(turn.id, "ready" if state == "running" else state)
+            self.board.paused(turn.id, state)
         self._wake()
 
     async def _keep_deadlines(self) -> NoReturn:
         """Make gathering turns ready when their time has come."""
         while True:
             deadline = self.board.next_deadline()
-            left = FAR if deadline is None else max(0.0, deadline - time.time())
-            with trio.move_on_after(left):
+            left = FAR if deadline is None else deadline - time.time()
+            with trio.move_on_after(min(max(0.0, left), FAR)):
                 await self._woken.wait()
                 continue
             for turn_id in await self.database.write(turns.ripen, time.time()):

@@ -19,6 +19,7 @@ from daemon.store.values import new_ref
 # process down must not do so for ever. A turn that makes progress starts counting afresh.
 MAX_ATTEMPTS = 5
 MAX_AGE = 48 * 3600.0  # seconds; nobody waits for an answer longer than that
+MAX_GATHERING = 60.0  # seconds; a deadline further off is from before a change of the clock
 
 # Results of calls that a turn's end overtook.
 NOT_RUN = "not run: the turn was ended first"
@@ -121,8 +122,8 @@ def ripen(db: sqlite3.Connection, now: float) -> list[int]:
     """Make every gathering whose deadline has passed ready; returns their ids."""
     rows = db.execute(
         f"SELECT id FROM {_OPEN} AND state = 'waiting' AND waiting_for = 'gathering'"
-        " AND deadline <= ? ORDER BY id",
-        (now,),
+        " AND (deadline <= ? OR deadline > ?) ORDER BY id",
+        (now, now + MAX_GATHERING),
     ).fetchall()
     for (turn_id,) in rows:
         make_ready(db, turn_id)
@@ -203,14 +204,23 @@ def _settle_open_calls(db: sqlite3.Connection, turn_id: int, now: float) -> None
 
 
 def recover(db: sqlite3.Connection) -> None:
-    """Make every running turn ready to be gone on with; called while nobody runs any."""
+    """Make every running turn ready to be gone on with; called while nobody runs any.
+
+    A run that was cut off by an orderly end of the daemon is not counted against its turn.
+    """
     db.execute(
-        "UPDATE turns INDEXED BY turns_open SET state = 'ready', boot = NULL"
+        "UPDATE turns INDEXED BY turns_open SET state = 'ready', boot = NULL, attempts = attempts -"
+        " EXISTS (SELECT 1 FROM boots WHERE id = turns.boot AND ended_at IS NOT NULL)"
         " WHERE state <> 'ended' AND state = 'running'"
     )
 
 
-def state(db: sqlite3.Connection, turn_id: int) -> str:
+def let_go(db: sqlite3.Connection, turn_id: int) -> str:
+    """The state of a turn whose task has ended: one that is `running` yet is nobody's, so ready."""
+    db.execute(
+        "UPDATE turns SET state = 'ready', boot = NULL WHERE id = ? AND state = 'running'",
+        (turn_id,),
+    )
     return str(db.execute("SELECT state FROM turns WHERE id = ?", (turn_id,)).fetchone()[0])
 
 

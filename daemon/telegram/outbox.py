@@ -2,8 +2,8 @@
 
 A destination with something to send has one task that claims its parts one after another; the
 claim is committed before the request, and its outcome before the next claim. Destinations are side
-by side, as many at once as there are connections. What to do after a failed request is decided by `after_failure`, a pure function of the
-failure's phase (see `daemon.telegram.api`):
+by side, as many at once as there are connections. What to do after a failed request is decided by
+`after_failure`, a pure function of the failure's phase (see `daemon.telegram.api`):
 
 - never sent: wait and try again, for as long as it takes;
 - refused: this message has failed, the next one may not; a group that has moved is followed;

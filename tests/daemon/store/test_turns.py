@@ -15,7 +15,7 @@ from agent.transcript import (
     Usage,
     User,
 )
-from daemon.store import journal, money, outbox, people, turns
+from daemon.store import boots, journal, money, outbox, people, turns
 from daemon.store.outbox import Draft
 from daemon.store.turns import TurnRow
 from daemon.store.values import Claim, Place
@@ -276,8 +276,42 @@ def test_a_gathering_waits_for_its_deadline(db: sqlite3.Connection, session: str
     assert turns.gathering(db, session, "album 8") is None
     assert turns.ripen(db, 1.9) == []
     assert turns.ripen(db, 2.0) == [turn.id]
-    assert turns.state(db, turn.id) == "ready"
+    assert turns.get(db, turn.id).state == "ready"
     assert turns.gathering(db, session, "album 9") is None
+
+
+def test_a_gathering_does_not_wait_for_a_clock_that_was_set_back(
+    db: sqlite3.Connection, session: str
+) -> None:
+    turn = turns.create(
+        db, session, text="part 1", asked_at=1.0, now=9e5, gather_key="album 9", deadline=9e5 + 1
+    )
+    assert turns.ripen(db, 1.0) == [turn.id]
+
+
+def test_a_turn_whose_task_has_ended_is_nobodys(
+    db: sqlite3.Connection, session: str, boot: str
+) -> None:
+    turn = begin(db, session)
+    claim(db, turn, boot)
+    assert turns.let_go(db, turn.id) == "ready"
+    claim(db, turn, boot)
+    turns.end(db, turn.id, "answered", 2.0)
+    assert turns.let_go(db, turn.id) == "ended"
+
+
+def test_a_run_that_an_orderly_end_cut_off_is_not_counted(
+    db: sqlite3.Connection, session: str, boot: str
+) -> None:
+    """Six quick restarts during one slow answer are no reason to give it up; six crashes are."""
+    turn = begin(db, session)
+    for ends in (True, False):
+        claim(db, turn, boot)
+        if ends:
+            boots.end(db, boot, 2.0)
+        turns.recover(db)
+        db.execute("UPDATE boots SET ended_at = NULL")
+    assert db.execute("SELECT attempts FROM turns").fetchone()[0] == 1
 
 
 def test_only_a_turn_without_an_answer_can_be_given_more(
