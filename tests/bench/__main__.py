@@ -1,6 +1,7 @@
 """`make bench`: measures the daemon and the floor, and prints a table.
 
     python -m tests.bench [--runs N] [--only start,first,turns,burst,slow,executor] [--pin]
+                          [--scratch DIR]
 
 Every measurement is repeated with fresh servers, processes and files, the daemon and the floor by
 turns, so that a slow minute of the machine falls on both. With --pin this process and the servers
@@ -19,9 +20,10 @@ from functools import partial
 import trio
 
 from tests.bench import measures
+from tests.bench.disk import disk_line
 from tests.bench.executor import executor_memory
 from tests.bench.measures import Load, Samples
-from tests.bench.subjects import CORES, FAMULUS, FLOOR, Subject
+from tests.bench.subjects import CORES, FAMULUS, FLOOR, SCRATCH_VARIABLE, Subject
 from tests.bench.table import table
 
 Measure = Callable[[Subject], Awaitable[Samples]]
@@ -61,6 +63,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="repetitions of each measurement")
     parser.add_argument("--only", default=",".join(known), help="measurements, with commas")
+    parser.add_argument("--scratch", help="where databases are kept; /dev/shm leaves the disk out")
     parser.add_argument("--pin", action="store_true", help="servers on one core, bots on others")
     return parser.parse_args()
 
@@ -77,11 +80,15 @@ def main() -> None:
     options = _options()
     if options.pin:
         _pin()
+    if options.scratch:
+        os.environ[SCRATCH_VARIABLE] = options.scratch
     gc.freeze()
     names = options.only.split(",")
+    disk = disk_line()
     ours, floor = trio.run(bench, names, options.runs, Load())
     load = ", ".join(f"{each:.2f}" for each in os.getloadavg())
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load}")
+    print(f"{disk}; afterwards: {disk_line().removeprefix('disk: ')}")
     print(table(ours, floor))
     print("+ within the stretch, ! over the budget; ratio: to the floor, a bot that only echoes")
 

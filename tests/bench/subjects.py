@@ -29,6 +29,7 @@ from daemon.demo.servers import DemoServers, open_demo_servers
 ROOT = Path(__file__).resolve().parents[2]
 # On the disk that holds the checkout: /tmp may be memory, where a commit costs nothing.
 SCRATCH = ROOT / ".bench"
+SCRATCH_VARIABLE = "FAMULUS_BENCH_SCRATCH"  # set by `--scratch`
 
 MB = 1024 * 1024  # as ps and top print it
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -151,8 +152,9 @@ def repeat(request: ChatRequest) -> str:
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A folder on a disk, gone afterwards."""
-    SCRATCH.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=SCRATCH) as name:
+    parent = Path(os.environ.get(SCRATCH_VARIABLE, SCRATCH))
+    parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as name:
         yield Path(name)
 
 
