@@ -178,16 +178,16 @@ class Daemon:
         """Run until a signal asks us to stop. Raises what the supervisor lets through."""
         if problem := self.watchdog.problem(self.config.telegram.poll_timeout):
             _log.warning("the watchdog is too quick", problem=problem)
-        async with trio.open_nursery() as nursery:
-            await self._start_services(nursery, held)
+        async with trio.open_nursery() as services:
             async with trio.open_nursery() as intake:
+                # From the first moment on: a start that does not get on must end, too.
+                intake.start_soon(self._obey, signals, intake.cancel_scope)
+                await self._start_services(services, held)
                 await self._start_intake(intake)
                 host.notify_ready("polling")
                 _log.info("ready", version=VERSION, account=self.account, boot=self.boot)
-                await self._obey(signals)
-                intake.cancel_scope.cancel()
             await self._wind_up()
-            nursery.cancel_scope.cancel()
+            services.cancel_scope.cancel()
 
     async def _start_services(self, nursery: trio.Nursery, held: Held) -> None:
         """Everything that works on what is in the database, in order of need."""
@@ -220,10 +220,11 @@ class Daemon:
             partial(supervise.supervise, health=self.health, reports_ready=ready), name, fn, *args
         )
 
-    async def _obey(self, signals: host.Signals) -> None:
-        """Reload at SIGHUP; return at the first SIGTERM or SIGINT."""
+    async def _obey(self, signals: host.Signals, intake: trio.CancelScope) -> None:
+        """Reload at SIGHUP; end the intake at the first SIGTERM or SIGINT."""
         async for event in signals:
             if event is host.Event.STOP:
+                intake.cancel()
                 return
             host.notify_reloading()
             self._reload()
