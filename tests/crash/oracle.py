@@ -19,6 +19,7 @@ from attrs import define, field, fields_dict
 from tests.crash.conversation import Key, Question
 from tests.harness.rig import Rig
 
+DOUBTS = 2  # that leave a message open
 LABEL = "Possibly sent twice:\n"
 TAG = re.compile(r"\[(q\d+\.\d+)/(\d+)\]")
 GIVEN_UP = re.compile(r'I could not finish this, .* "(q\d+\.\d+) ')
@@ -75,6 +76,7 @@ class Verdict:
     labels: int = 0
     labelled_duplicates: int = 0
     unknown: int = 0
+    unknown_unseen: int = 0  # of those, what no chat ever showed
     given_up: int = 0
     notes: list[str] = field(factory=list)
 
@@ -144,6 +146,7 @@ def judge(rig: Rig, asked: Sequence[Question], kills: Kills) -> Verdict:
     for chat, seen in by_chat.items():
         _judge_chat(verdict, seen, [q for q in asked if q.chat == chat])
     _judge_absent(verdict, rig, asked, {each.key for each in shown})
+    _judge_unknown(verdict, rig, kills)
     _judge_labels(verdict, rig, [each for each in shown if each.labelled], kills)
     _judge_rows(verdict, rig)
     return verdict
@@ -184,15 +187,24 @@ def _judge_chat(verdict: Verdict, seen: Sequence[Shown], asked: Sequence[Questio
 def _judge_absent(verdict: Verdict, rig: Rig, asked: Sequence[Question], shown: set[Key]) -> None:
     """What was never shown is lost, unless its chat was told so or two doubts left it open."""
     given_up = {m[1] for sent in rig.bot.sent if (m := GIVEN_UP.match(sent.text))}
-    doubted = rig.rows("SELECT params FROM outbox WHERE state = 'unknown' AND doubts >= 2")
+    doubted = rig.rows("SELECT id, params FROM outbox WHERE state = 'unknown'")
     open_keys = {_shown(0, row["params"]).key for row in doubted}
     verdict.unknown += len(doubted)
     verdict.given_up += len(given_up)
+    verdict.unknown_unseen += len(open_keys - shown)
     for question in asked:
         for key in question.keys:
             if key not in shown and key not in open_keys and question.name not in given_up:
                 verdict.lost += 1
                 verdict.notes.append(f"{key} was never shown")
+
+
+def _judge_unknown(verdict: Verdict, rig: Rig, kills: Kills) -> None:
+    """Two kills that found the same part in flight leave it open; nothing less does."""
+    for row in rig.rows("SELECT id FROM outbox WHERE state = 'unknown'"):
+        if kills.in_flight[row["id"]] < DOUBTS:
+            verdict.other_faults += 1
+            verdict.notes.append(f"row {row['id']} is unknown without two kills")
 
 
 def _judge_labels(verdict: Verdict, rig: Rig, labelled: Sequence[Shown], kills: Kills) -> None:
