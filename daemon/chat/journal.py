@@ -74,7 +74,9 @@ class TurnJournal:
         )
 
     async def answered(self, model_call: int, answer: Answer) -> tuple[ToolCall, ...]:
-        calls = await self._step(self.database.finish, _keep_answer, model_call, answer)
+        calls: tuple[ToolCall, ...] = await self._step(
+            self.database.finish, _keep_answer, model_call, answer
+        )
         _log.debug("model answered", calls=len(calls), tokens=answer.usage.completion_tokens)
         return calls
 
