@@ -1,6 +1,6 @@
 """What an update asks of us: a pure reading of Telegram's update, before anything is done.
 
-`read` gives one of five values. Deny is the default: in a private chat the person must be on the
+`read` gives one of six values. Deny is the default: in a private chat the person must be on the
 list of allowed users, elsewhere the chat must be on the list of allowed chats, whoever speaks
 there. A stranger's update is `Ignored` with the outcome "stranger", and gets silence.
 """
@@ -80,6 +80,14 @@ class Pressed:
 
 
 @frozen
+class Moved:
+    """The group is a supergroup now, and its chat is another."""
+
+    place: Place
+    chat: str
+
+
+@frozen
 class TooLong:
     place: Place
     length: int
@@ -93,7 +101,7 @@ class Ignored:
     detail: str = ""
 
 
-Intake: TypeAlias = Said | Command | Pressed | TooLong | Ignored
+Intake: TypeAlias = Said | Command | Pressed | Moved | TooLong | Ignored
 
 
 def read(update: Update, account: str, access: Access, username: str | None) -> Intake:
@@ -109,14 +117,18 @@ def _read_message(message: Message, account: str, access: Access, username: str 
     sender = message.sender
     if not access.permits(sender.id if sender else None, message.chat):
         return Ignored("stranger", _who(sender, message.chat))
-    if sender is None or sender.is_bot:
-        return Ignored("not a person")
     place = Place(CHANNEL, account, str(message.chat.id), message.topic)
+    if message.migrate_to_chat_id is not None:
+        return Moved(place, str(message.migrate_to_chat_id))
+    # What a chat itself posts (a channel in its discussion group, an admin without a name) has a
+    # sender only for clients that know no better.
+    if sender is None or sender.is_bot or message.sender_chat is not None:
+        return Ignored("not a person")
     speaker = Speaker(str(sender.id), sender.name)
     if len(message.body) > MAX_TEXT:
         return TooLong(place, len(message.body))
-    command = _COMMAND.fullmatch(message.body.strip()) if message.text is not None else None
-    if command:
+    command = _COMMAND.fullmatch(message.body.strip())
+    if command and message.text is not None and message.forward_origin is None:
         return _read_command(command, place, speaker, message, username)
     text = _text(message)
     return _said(message, place, speaker, text) if text else Ignored("service message")
@@ -128,7 +140,7 @@ def _read_command(
     name, addressee, rest = found.groups()
     if addressee and username and addressee.casefold() != username.casefold():
         return Ignored("another bot's command")
-    return Command(place, speaker, name.lower(), (rest or "").strip(), float(message.date))
+    return Command(place, speaker, name.lower(), (rest or "").strip(), message.asked_at)
 
 
 def _said(message: Message, place: Place, speaker: Speaker, text: str) -> Said:
@@ -137,7 +149,7 @@ def _said(message: Message, place: Place, speaker: Speaker, text: str) -> Said:
         place,
         speaker,
         text if message.chat.private else f"{speaker.name}: {text}",
-        float(message.date),
+        message.asked_at,
         f"album {album}" if album else f"text {speaker.external_id}",
         more=album is not None or len(message.body.encode("utf-16-le", "replace")) >= 2 * CUT_UNITS,
         forwarded=message.forward_origin is not None,
@@ -156,6 +168,8 @@ def _text(message: Message) -> str:
 
 def _read_press(query: CallbackQuery, account: str, access: Access) -> Intake:
     if query.message is None:
+        if query.sender.id not in access.users:
+            return Ignored("stranger", f"user {query.sender.id}")
         return Pressed(None, query.id, query.data)
     if not access.permits(query.sender.id, query.message.chat):
         return Ignored("stranger", _who(query.sender, query.message.chat))

@@ -31,6 +31,8 @@ from daemon.chat.intake import (
     Access,
     Command,
     Ignored,
+    Intake,
+    Moved,
     Pressed,
     Said,
     TooLong,
@@ -50,6 +52,9 @@ BATCH = 100  # rows in one transaction; as many as one poll brings
 GATHER_SECONDS = 1.0
 # A comment and the forward it belongs to are sent by one tap; Telegram dates them in seconds.
 COMMENT_SECONDS = 1.0
+
+# Outcomes that somebody should look into.
+LOUD = frozenset({"malformed", "moved"})
 
 _log = log.get("router")
 
@@ -105,7 +110,7 @@ class Router:
 
     def _perform(self, effects: Effects) -> None:
         for event, values in effects.logged:
-            write = _log.warning if values.get("outcome") == "malformed" else _log.info
+            write = _log.warning if values.get("outcome") in LOUD else _log.info
             write(event, **values)
         for turn in effects.begun:
             self.lanes.put(turn)
@@ -138,9 +143,7 @@ class Router:
         outcome, turn_id = self._answer(situation, asked)
         inbox.close(situation.db, row.id, outcome, situation.now, turn_id)
 
-    def _answer(
-        self, situation: Situation, asked: Said | Command | Pressed | TooLong | Ignored
-    ) -> tuple[str, int | None]:
+    def _answer(self, situation: Situation, asked: Intake) -> tuple[str, int | None]:
         """Do what is asked; returns (outcome, the turn it went into)."""
         match asked:
             case Said():
@@ -151,6 +154,9 @@ class Router:
             case Pressed():
                 _press(situation, asked, self.account)
                 return "button", None
+            case Moved(place, chat):
+                _follow(situation, place, chat)
+                return "moved", None
             case TooLong(place, length):
                 text = f"That message has {length:,} characters; I read up to {MAX_TEXT:,}."
                 reply(situation, place, f"{text} Please send it in pieces.")
@@ -209,6 +215,15 @@ def _join_comment(situation: Situation, said: Said, session: str) -> int | None:
     turns.begin_afresh(situation.db, comment.id)
     situation.effects.reread.append(comment.id)
     return comment.id
+
+
+def _follow(situation: Situation, old: Place, chat: str) -> None:
+    """Go on with a group's sessions where it has moved. What is unsent finds out by itself."""
+    people.move_chat(situation.db, old, chat)
+    remedy = f"put {chat} into telegram.allowed_chats, or nobody is answered there"
+    situation.effects.logged.append(
+        ("group moved", {"outcome": "moved", "chat": old.chat, "to": chat, "remedy": remedy})
+    )
 
 
 def _press(situation: Situation, pressed: Pressed, account: str) -> None:

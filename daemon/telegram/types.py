@@ -13,6 +13,8 @@ import cattrs
 from attrs import frozen
 from cattrs.gen import make_dict_structure_fn, override
 
+from agent.text import clean
+
 T = TypeVar("T")
 
 Json = dict[str, Any]
@@ -86,6 +88,7 @@ class Message:
     date: int
     chat: Chat
     sender: User | None = None
+    sender_chat: Json | None = None
     message_thread_id: int | None = None
     is_topic_message: bool = False
     text: str | None = None
@@ -99,6 +102,11 @@ class Message:
     def body(self) -> str:
         """What the person wrote: the text, or the caption of what they sent."""
         return self.text if self.text is not None else self.caption or ""
+
+    @property
+    def asked_at(self) -> float:
+        """When it was sent, in Unix seconds; never a time that no calendar has."""
+        return float(max(0, self.date))
 
     @property
     def topic(self) -> str:
@@ -138,7 +146,8 @@ def _strict(kind: type[T], expected: str) -> Any:  # noqa: ANN401  (a cattrs hoo
             raise TypeError(f"expected {expected}, found {type(value).__name__}")
         if isinstance(value, int) and abs(value) > MAX_INTEGER:
             raise TypeError("the integer is larger than any that Telegram uses")
-        return value
+        kept: Any = clean(value) if kind is str else value
+        return kept
 
     return hook
 

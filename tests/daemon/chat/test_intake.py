@@ -12,6 +12,7 @@ from daemon.chat.intake import (
     Command,
     Ignored,
     Intake,
+    Moved,
     Pressed,
     Said,
     TooLong,
@@ -149,8 +150,49 @@ def test_a_strangers_button_is_ignored_and_one_without_a_message_answered() -> N
     body = {"message_id": 1, "date": 2, "chat": PRIVATE}
     query = {"id": "q", "from": EVE, "data": "show:x", "message": body}
     assert isinstance(asks({"update_id": 1, "callback_query": query}), Ignored)
-    bare = asks({"update_id": 1, "callback_query": {"id": "q", "from": EVE, "data": "x"}})
-    assert bare == Pressed(None, "q", "x")
+    bare = {"id": "q", "data": "x"}
+    assert asks({"update_id": 1, "callback_query": {**bare, "from": ADA}}) == Pressed(
+        None, "q", "x"
+    )
+    assert asks({"update_id": 1, "callback_query": {**bare, "from": EVE}}) == Ignored(
+        "stranger", "user 666"
+    )
+
+
+def test_a_forwarded_command_is_somebody_elses_words() -> None:
+    said = asks(message("/stop", forward_origin={"type": "user"}))
+    assert isinstance(said, Said)
+    assert said.text == "[forwarded] /stop"
+
+
+@pytest.mark.parametrize("sender", [{"id": 777000, "is_bot": False, "first_name": "Telegram"}, ADA])
+def test_what_a_chat_itself_posts_is_not_answered(sender: dict[str, Any]) -> None:
+    """A channel's posts in its discussion group would each begin a turn."""
+    channel = {"id": -5, "type": "channel", "title": "News"}
+    posted = message("news", chat=GROUP, sender_chat=channel, **{"from": sender})
+    assert asks(posted) == Ignored("not a person")
+
+
+def test_a_group_that_moves_says_where() -> None:
+    moved = asks(message(None, chat=GROUP, migrate_to_chat_id=-1007))
+    assert isinstance(moved, Moved)
+    assert (moved.place.chat, moved.chat) == ("-100", "-1007")
+    elsewhere = {"id": -101, "type": "group"}
+    assert isinstance(asks(message(None, chat=elsewhere, migrate_to_chat_id=-1007)), Ignored)
+
+
+def test_no_text_of_an_update_is_such_that_it_cannot_be_kept() -> None:
+    """JSON can carry half a character, which neither SQLite nor UTF-8 can."""
+    name = {"id": 1, "is_bot": False, "first_name": "\ud83d"}
+    said = asks(message("\ud83d", media_group_id="\ud83d", **{"from": name}))
+    assert isinstance(said, Said)
+    assert "\ud83d" not in said.text + said.gather_key + said.speaker.name
+
+
+def test_a_time_before_all_calendars_is_none() -> None:
+    said = asks(message("hi", date=-(2**50)))
+    assert isinstance(said, Said)
+    assert said.asked_at == 0.0
 
 
 def test_kinds_that_are_not_read_are_ignored() -> None:

@@ -252,6 +252,16 @@ async def test_every_button_is_answered(bench: Bench, data: str) -> None:
 # --- A row that makes us fail ---
 
 
+async def test_a_group_that_moved_keeps_its_session(bench: Bench) -> None:
+    """The id of the supergroup is not the owner's word yet, so it is denied until he gives it."""
+    await bench.say("hello", chat=-100)
+    await bench.say("", chat=-100, migrate_to_chat_id=-1007)
+    assert await bench.outcomes() == ["turn", "moved"]
+    assert await bench.all("SELECT chat FROM sessions") == [("-1007",)]
+    await bench.say("anybody?", chat=-1007)
+    assert (await bench.outcomes())[-1] == "stranger"
+
+
 async def test_a_poison_row_is_given_up_and_stops_nobody(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,7 +300,12 @@ JSON = st.recursive(
 )
 @given(
     fields=st.dictionaries(
-        st.sampled_from(["text", "caption", "photo", "date", "media_group_id", "forward_origin"]),
+        st.sampled_from(
+            [
+                *("text", "caption", "photo", "date", "media_group_id", "forward_origin"),
+                *("from", "sender_chat", "migrate_to_chat_id"),
+            ]
+        ),
         JSON,
     )
 )
