@@ -21,13 +21,16 @@ from daemon.telegram.render import split_text
 
 T = TypeVar("T")
 
+WORDLESS = "The answer has no words in it."
+
 _log = log.get("turn")
 
 
 def text_drafts(text: str) -> list[outbox.Draft]:
-    """The messages that show `text` in a chat."""
+    """The messages that show `text` in a chat; never none, since somebody waits for them."""
     quiet = {"link_preview_options": {"is_disabled": True}}
-    return [outbox.Draft("sendMessage", {"text": part, **quiet}) for part in split_text(text)]
+    parts = split_text(text) or [WORDLESS]
+    return [outbox.Draft("sendMessage", {"text": part, **quiet}) for part in parts]
 
 
 @frozen

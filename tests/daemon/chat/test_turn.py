@@ -14,6 +14,7 @@ import trio
 from agent.loop import INTERRUPTED, Limits
 from agent.ports import ModelFailed
 from agent.transcript import Answer, CallRequest
+from daemon.chat.journal import WORDLESS
 from daemon.chat.lanes import Lanes
 from daemon.chat.turn import TurnRunner, workspace_key
 from daemon.store import boots, journal, people, turns
@@ -177,6 +178,18 @@ async def test_what_was_said_before_a_cut_is_kept(database: Database, tmp_path: 
         await bench.woken.wait()
     (part,) = await bench.parts()
     assert part.startswith("Once upon a\n\n[The answer breaks off here. Lost.]")
+
+
+@pytest.mark.parametrize("text", ["", " \n\t "])
+async def test_an_answer_without_words_is_told(
+    database: Database, tmp_path: Path, text: str
+) -> None:
+    """There is nothing to send of it, and somebody waits."""
+    bench = await bench_with(database, tmp_path, Answer(text))
+    await bench.say("hello?")
+    async with bench.running():
+        await bench.woken.wait()
+    assert await bench.parts() == [WORDLESS]
 
 
 async def test_a_fault_of_ours_is_told_and_the_next_turn_works(
