@@ -146,16 +146,17 @@ def _strict(kind: type[T], expected: str) -> Any:  # noqa: ANN401  (a cattrs hoo
             raise TypeError(f"expected {expected}, found {type(value).__name__}")
         if isinstance(value, int) and abs(value) > MAX_INTEGER:
             raise TypeError("the integer is larger than any that Telegram uses")
-        kept: Any = clean(value) if kind is str else value
-        return kept
+        return value
 
     return hook
 
 
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter()
-    for kind, expected in ((int, "an integer"), (str, "a string"), (bool, "true or false")):
+    for kind, expected in ((int, "an integer"), (bool, "true or false")):
         converter.register_structure_hook(kind, _strict(kind, expected))
+    text = _strict(str, "a string")
+    converter.register_structure_hook(str, lambda value, kind: clean(text(value, kind)))
     rename = override(rename="from")
     query = make_dict_structure_fn(CallbackQuery, converter, sender=rename)
     converter.register_structure_hook(CallbackQuery, query)
