@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import TypeAlias
 
 from agent.text import clean
 from daemon.store.values import Place, new_ref
+
+Where: TypeAlias = tuple[str, str, str, str]  # the columns of a Place
 
 HOUSE_AGENT = "house"  # the agent that every chat talks to until it chooses another
 
@@ -32,25 +35,37 @@ def ensure_user(
 def ensure_session(db: sqlite3.Connection, place: Place, now: float) -> str:
     """The session of the agent that `place` is talking to; made when first spoken in."""
     where = (place.channel, place.account, place.chat, place.topic)
+    agent = _focus(db, where)
     row = db.execute(
-        "SELECT id FROM sessions WHERE channel = ?1 AND account = ?2 AND chat = ?3 AND topic = ?4"
-        " AND agent_id = coalesce((SELECT agent_id FROM chat_focus WHERE channel = ?1"
-        " AND account = ?2 AND chat = ?3 AND topic = ?4), ?5)",
-        (*where, HOUSE_AGENT),
+        "SELECT id FROM sessions WHERE channel = ? AND account = ? AND chat = ? AND topic = ?"
+        " AND agent_id = ?",
+        (*where, agent),
     ).fetchone()
-    return str(row[0]) if row is not None else _make_session(db, where, now)
+    return str(row[0]) if row is not None else _make_session(db, where, agent, now)
 
 
-def _make_session(db: sqlite3.Connection, where: tuple[str, str, str, str], now: float) -> str:
-    db.execute(
-        "INSERT INTO agents (id, name, created_at) VALUES (?, 'Famulus', ?) ON CONFLICT DO NOTHING",
-        (HOUSE_AGENT, now),
-    )
+def _focus(db: sqlite3.Connection, where: Where) -> str:
+    """The agent that a place has chosen, or the household's."""
+    row = db.execute(
+        "SELECT agent_id FROM chat_focus WHERE channel = ? AND account = ? AND chat = ?"
+        " AND topic = ?",
+        where,
+    ).fetchone()
+    return HOUSE_AGENT if row is None else str(row[0])
+
+
+def _make_session(db: sqlite3.Connection, where: Where, agent: str, now: float) -> str:
+    if agent == HOUSE_AGENT:
+        db.execute(
+            "INSERT INTO agents (id, name, created_at) VALUES (?, 'Famulus', ?)"
+            " ON CONFLICT DO NOTHING",
+            (HOUSE_AGENT, now),
+        )
     session_id = new_ref()
     db.execute(
         "INSERT INTO sessions (id, channel, account, chat, topic, agent_id, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (session_id, *where, HOUSE_AGENT, now),
+        (session_id, *where, agent, now),
     )
     return session_id
 

@@ -50,6 +50,16 @@ def results_per_call(db: sqlite3.Connection) -> list[int]:
     return [row[0] for row in rows.fetchall()]
 
 
+def test_a_place_that_chose_an_agent_has_a_session_of_it(db: sqlite3.Connection) -> None:
+    house = people.ensure_session(db, PLACE, 1.0)
+    db.execute("INSERT INTO agents (id, name, created_at) VALUES ('chef', 'Chef', 1)")
+    db.execute("INSERT INTO chat_focus VALUES ('telegram', '42', '1', '', 'chef')")
+    chef = people.ensure_session(db, PLACE, 2.0)
+    assert chef == people.ensure_session(db, PLACE, 3.0) != house
+    agents = db.execute("SELECT agent_id FROM sessions ORDER BY created_at").fetchall()
+    assert [row[0] for row in agents] == ["house", "chef"]
+
+
 # --- Claims ---
 
 
