@@ -19,6 +19,7 @@ from executor.client import ExecutorUnavailable
 
 WATCH_SECONDS = 30.0  # between two questions to the executor
 WATCH_AGAIN = 3.0  # while it is off: somebody is probably starting it
+ASK_SECONDS = 3.0  # an executor that is starting, or hangs, must not keep the rest from view
 OFF = "off"
 
 
@@ -55,7 +56,8 @@ class Report:
 
     async def verb(self, _request: dict[str, Any]) -> dict[str, Any]:
         """The answer to the control socket's `status`."""
-        self.executor_line = await self._ask_executor()
+        with trio.move_on_after(ASK_SECONDS):
+            self.executor_line = await self._ask_executor()
         return {
             "version": VERSION,
             "started": self.started,
