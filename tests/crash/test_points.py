@@ -26,7 +26,7 @@ KINDS = ("plain", "sum", "long", "both")
 CODE_KINDS = ("code", "plain", "code")
 CHATS = (1, 2)
 SLOW = 0.4  # seconds that a slow model takes for each answer
-SAMPLE = 4  # points in the short form
+SAMPLE = 3  # points in the short form
 AT_ONCE = 2  # conversations side by side: as many as the smallest machine has cores
 
 

@@ -32,7 +32,7 @@ CHATS = (1, 2, 3, 4)
 KINDS = ("plain", "plain", "sum", "long", "both")
 WITH_CODE = (*KINDS, "code", "code", "code")
 
-SHORT, SHORT_SLOW, LONG = 5, 3, 200  # kills
+SHORT, SHORT_SLOW, LONG = 4, 2, 200  # kills
 SLOW = (0.3, 1.0)  # seconds that a slow model takes
 MOST_ATTEMPTS = 3  # at a turn, before the daemon is spared
 RAN = re.compile(r"\[(q\d+\.\d+)/1\] done")
