@@ -13,10 +13,6 @@ An error in the 500s is a `ServerFailed`, a case of `Ambiguous`: the reference d
 that the message was not sent, and "Bad Gateway" pages do come after one that was.
 
 The token is part of every URL; no error of this module carries a URL, and nothing here logs.
-
-The HTTP is httpcore's, the engine of httpx, without httpx around it: redirects, cookies,
-authentication and environment proxies are of no use here, and cost half of each request's
-processor time, 35 ms of every start and 5 MB.
 """
 
 from __future__ import annotations
@@ -28,7 +24,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-import httpcore
+import httpx
 import trio
 from attrs import define, field
 
@@ -46,11 +42,10 @@ KEEPALIVE = 20.0
 CONNECTIONS = 16  # more sends at once than Telegram's 30 a second can occupy
 MAX_DETAIL = 300  # characters of a description that are kept
 
-# What httpcore says when a request cannot have left, and whatever else it says of the network.
-UNSENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout)
-BROKEN = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
+# What httpx says when a request cannot have left; everything else it says is ambiguous.
+UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
-HEADERS = [("content-type", "application/json"), ("user-agent", "famulus")]
+HEADERS = {"content-type": "application/json", "user-agent": "famulus"}
 
 
 class ApiError(Exception):
@@ -97,13 +92,13 @@ class TooMany(ApiError):
 
 @define
 class BotApi:
-    """Calls methods for one bot through one pool of its own; made by `open_api`.
+    """Calls methods for one bot through one httpx client of its own; made by `open_api`.
 
-    At most `CONNECTIONS` calls are under way: httpcore 1.0 loses a pool's place for ever when a
+    At most `CONNECTIONS` calls are under way: httpx 0.28 loses a pool's place for ever when a
     request is cancelled while it queues for one, so nothing is ever allowed to queue there.
     """
 
-    pool: httpcore.AsyncConnectionPool
+    client: httpx.AsyncClient
     base_url: str
     token: str = field(repr=False)
     _places: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(CONNECTIONS))
@@ -115,26 +110,21 @@ class BotApi:
         url = f"{self.base_url}/bot{quote(self.token, safe=':')}/{method}"
         async with self._places:
             response = await self._post(url, params, read_timeout)
-        return read_answer(response.status, response.content)
+        return read_answer(response.status_code, response.content)
 
     async def _post(
         self, url: str, params: Mapping[str, Any], read_timeout: float
-    ) -> httpcore.Response:
-        timeout = {
-            "connect": CONNECT_TIMEOUT,
-            "write": WRITE_TIMEOUT,
-            "read": read_timeout,
-            "pool": CONNECT_TIMEOUT,
-        }
+    ) -> httpx.Response:
+        timeout = httpx.Timeout(
+            connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, read=read_timeout, pool=CONNECT_TIMEOUT
+        )
         body = json.dumps(params, ensure_ascii=False).encode(errors="replace")
         try:
             with trio.move_on_after(read_timeout + CALL_SLACK):
-                return await self.pool.request(
-                    "POST", url, headers=HEADERS, content=body, extensions={"timeout": timeout}
-                )
+                return await self.client.post(url, content=body, headers=HEADERS, timeout=timeout)
         except UNSENT as error:
             raise NotSent(f"cannot reach the Bot API: {_cause(error)}") from None
-        except BROKEN as error:
+        except httpx.RequestError as error:
             raise Ambiguous(f"no answer from the Bot API: {_cause(error)}") from None
         raise Ambiguous("the answer of the Bot API did not come to its end")
 
@@ -181,18 +171,22 @@ def _seconds(value: object) -> float:
     return float(value) if isinstance(value, int | float) and value > 0 else 1.0
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: httpx.RequestError) -> str:
+    """The error in words, without the request that httpx attaches (its URL holds the token)."""
     return str(error)[:MAX_DETAIL] or type(error).__name__
 
 
 @asynccontextmanager
 async def open_api(base_url: str, token: str, *, tls: Any = None) -> AsyncIterator[BotApi]:  # noqa: ANN401
-    """A BotApi on a pool of its own, closed on the way out. `tls` is a shared SSLContext."""
-    async with httpcore.AsyncConnectionPool(
-        ssl_context=tls,
+    """A BotApi on a client of its own, closed on the way out. `tls` is a shared SSLContext."""
+    limits = httpx.Limits(
         max_connections=CONNECTIONS,
         max_keepalive_connections=CONNECTIONS,
         keepalive_expiry=KEEPALIVE,
-        network_backend=httpcore.TrioBackend(),
-    ) as pool:
-        yield BotApi(pool, base_url.rstrip("/"), token)
+    )
+    # Without a context there is no https to verify for; see `daemon.main`.
+    verify = tls if tls is not None else base_url.startswith("https:")
+    async with httpx.AsyncClient(
+        http2=False, limits=limits, verify=verify, trust_env=False, follow_redirects=False
+    ) as client:
+        yield BotApi(client, base_url.rstrip("/"), token)

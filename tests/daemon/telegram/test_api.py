@@ -112,7 +112,7 @@ async def test_a_call_as_a_whole_has_an_end(
 async def test_a_storm_of_cancelled_calls_leaves_every_place_free(
     demo: DemoServers, api: BotApi
 ) -> None:
-    """A request cancelled in the pool's queue loses its place; ours never queue there."""
+    """A request cancelled in httpx's queue loses its place; ours never queue there."""
     async with trio.open_nursery() as nursery:
         for _ in range(CONNECTIONS * 5):
             nursery.start_soon(api.call, "getUpdates", {"timeout": 50})
