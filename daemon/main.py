@@ -227,7 +227,7 @@ class Daemon:
                 intake.cancel()
                 return
             host.notify_reloading()
-            self._reload()
+            await self._reload()
             host.notify_ready("polling")
 
     async def _wind_up(self) -> None:
@@ -238,7 +238,7 @@ class Daemon:
         await self.lanes.close(self.config.shutdown_grace * (1 - KEPT_FOR_SENDS))
         await self.outbox.close(max(0.0, until - trio.current_time()))
 
-    def _reload(self) -> None:
+    async def _reload(self) -> None:
         """Read the token anew (the one thing that may change under us), and try the sandbox."""
         if self.sidecar is not None:
             self.sidecar.reload()
@@ -252,6 +252,7 @@ class Daemon:
             return
         self.sending.token = token
         self.poll.resume(token)
+        await self.outbox.resume()
         _log.info("reloaded")
 
     async def _upkeep(self) -> NoReturn:

@@ -35,7 +35,7 @@ def take_over(db: sqlite3.Connection, now: float) -> Inheritance:
 
 
 def _tell(db: sqlite3.Connection, turn: TurnRow, now: float) -> Place:
-    address = journal.read_pages(db, turn.id).address
+    address = journal.read_address(db, turn.id)
     text = (
         "I could not finish this in the time and the tries that I may take, and have given it up:"
         f' "{address.about[:80]}". (id {turn.ref})'

@@ -146,8 +146,7 @@ def release(db: sqlite3.Connection, claim: Claim, ran_seconds: float) -> None:
 def read_pages(db: sqlite3.Connection, turn_id: int) -> TurnPages:
     """Everything that a run of the turn starts from."""
     row = db.execute(
-        "SELECT t.ref, t.session_id, t.payer_id, t.asked_at, t.ran_seconds, s.channel, s.account,"
-        " s.chat, s.topic, s.agent_id, s.fresh_after FROM turns AS t"
+        "SELECT t.session_id, t.ran_seconds, s.fresh_after FROM turns AS t"
         " JOIN sessions AS s ON s.id = t.session_id WHERE t.id = ?",
         (turn_id,),
     ).fetchone()
@@ -160,11 +159,21 @@ def read_pages(db: sqlite3.Connection, turn_id: int) -> TurnPages:
         _undelivered(db, row["session_id"], first),
     )
     own = _entries([each for each in messages if each["turn_id"] == turn_id], calls)
-    place = Place(row["channel"], row["account"], row["chat"], row["topic"])
-    address = Address(
-        place, row["agent_id"], row["payer_id"], row["ref"], _about(own), row["asked_at"]
-    )
+    address = read_address(db, turn_id)
     return TurnPages(address, history, own, row["ran_seconds"], messages[-1]["id"])
+
+
+def read_address(db: sqlite3.Connection, turn_id: int) -> Address:
+    """Where the turn's answer goes; needs nothing of what was said to make sense."""
+    row = db.execute(
+        "SELECT t.ref, t.payer_id, t.asked_at, s.channel, s.account, s.chat, s.topic, s.agent_id,"
+        " (SELECT content FROM messages WHERE turn_id = t.id AND role = 'user' ORDER BY id LIMIT 1)"
+        " AS about FROM turns AS t JOIN sessions AS s ON s.id = t.session_id WHERE t.id = ?",
+        (turn_id,),
+    ).fetchone()
+    place = Place(row["channel"], row["account"], row["chat"], row["topic"])
+    about = " ".join((row["about"] or "").split())
+    return Address(place, row["agent_id"], row["payer_id"], row["ref"], about, row["asked_at"])
 
 
 def _first_turn(db: sqlite3.Connection, session_id: str, turn_id: int, fresh_after: int) -> int:
@@ -236,9 +245,3 @@ def _entry(
             return Assistant(text, tuple(calls.get(message["id"], ())))
         case _:
             return ToolResult(message["tool_call_id"], text, bool(message["failed"]))
-
-
-def _about(own: Sequence[Entry]) -> str:
-    """The question in a few words, for an answer that comes late."""
-    asked = next((entry.text for entry in own if isinstance(entry, User)), "")
-    return " ".join(asked.split())

@@ -162,6 +162,15 @@ def give_back(db: sqlite3.Connection, part_id: int) -> None:
     )
 
 
+def forget_refused_token(db: sqlite3.Connection) -> None:
+    """Let the destinations go on that wait because the token was refused (401, 404)."""
+    db.execute(
+        "UPDATE destinations SET not_before = 0 WHERE (channel, account, chat) IN"
+        " (SELECT channel, account, chat FROM outbox WHERE state = 'queued'"
+        " AND (error LIKE '401 %' OR error LIKE '404 %'))"
+    )
+
+
 def sent(db: sqlite3.Connection, part_id: int, message_id: str | None, now: float) -> None:
     db.execute(
         "UPDATE outbox SET state = 'sent', message_id = ?, sent_at = ?, error = NULL WHERE id = ?",

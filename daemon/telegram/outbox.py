@@ -135,6 +135,7 @@ class Outbox:
     _places: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(CONNECTIONS))
     _nursery: trio.Nursery | None = None
     _closing: trio.Event = Factory(trio.Event)
+    _hurried: trio.Event = Factory(trio.Event)  # those that wait for a time look again
     _landed: trio.Event = Factory(trio.Event)
 
     def wake(self, place: Place) -> None:
@@ -154,17 +155,27 @@ class Outbox:
                 self._nursery = None
         raise AssertionError  # the sweep has no end
 
+    async def resume(self) -> None:
+        """Send at once what waits because the token was refused: there is a new one."""
+        await self.database.write(rows.forget_refused_token)
+        self._hurry()
+
     async def close(self, grace: float) -> None:
         """Begin no further send, and wait `grace` seconds at most for those in flight.
 
         One that takes longer is cut off, and will be in doubt at the next start.
         """
         self._closing.set()
+        self._hurry()
         with trio.move_on_after(grace):
             while self._active:
                 await self._landed.wait()
         for flight in self._flights:
             flight.cancel()
+
+    def _hurry(self) -> None:
+        self._hurried.set()
+        self._hurried = trio.Event()
 
     async def _sweep_for_ever(self) -> NoReturn:
         while True:
@@ -191,7 +202,7 @@ class Outbox:
                 if not_before is None:
                     break
                 with trio.move_on_after(max(0.0, not_before - time.time())):
-                    await self._closing.wait()
+                    await self._hurried.wait()
         finally:
             self._active.discard(to)
             self._landed.set()

@@ -332,3 +332,22 @@ async def test_topics_of_a_chat_share_its_workspace_and_chats_do_not(
     two = await key(Place("telegram", "42", "-1001", "8"))
     three = await key(Place("telegram", "42", "1001"))
     assert one == two != three
+
+
+async def test_a_hopeless_turn_whose_rows_make_no_sense_keeps_no_lane_from_starting(
+    database: Database, tmp_path: Path
+) -> None:
+    bench = await bench_with(database, tmp_path, Answer("fine"))
+    broken = await bench.say("a question")
+
+    def spoil(db: Any) -> None:
+        db.execute("DELETE FROM messages WHERE turn_id = ?", (broken.id,))
+        db.execute("UPDATE turns SET attempts = ?", (MAX_ATTEMPTS,))
+
+    await database.write(spoil)
+    await bench.say("another")
+    async with bench.running():
+        while not [part for part in await bench.parts() if part == "fine"]:
+            await bench.woken.wait()
+    (given_up, _) = await bench.parts()
+    assert broken.ref in given_up

@@ -389,3 +389,18 @@ async def test_cancelling_the_task_does_not_cancel_a_send(
         nursery.cancel_scope.cancel()
         stall.release()
     assert await states(database) == ["sent"]
+
+
+async def test_a_new_token_lets_what_met_the_old_one_go_at_once(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    """Without it, the answer would wait the whole minute that a refused token is left alone."""
+    fault = demo.bot.faults.add(Fault(method="sendMessage", status=401, times=-1))
+    await say(database, sender, 1, "a")
+    await demo.bot.wait_for(lambda bot: any(c.method == "sendMessage" for c in bot.calls))
+    while await states(database) != ["queued"]:
+        await trio.lowlevel.checkpoint()
+    demo.bot.faults.clear()
+    await sender.resume()
+    await demo.bot.wait_for(shows(1, "a"))
+    assert fault.used == 1
