@@ -38,6 +38,7 @@ BURST = "burst"
 BURST_CPU = "burst cpu"
 SLOW = "slow model"
 EXECUTOR = "executor pss"
+EXECUTOR_ALONE = "executor pss alone"
 
 
 class WrongAnswers(AssertionError):

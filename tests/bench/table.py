@@ -42,7 +42,8 @@ LINES = (
     Line(measures.BURST, "50 chats x 10 messages at once", "msg/s", 90, 120, more=True),
     Line(measures.BURST_CPU, "  CPU per message", "ms", 10, 8, scale=1e3),
     Line(measures.SLOW, "20 messages, 10 chats, model takes 0.5 s", "s", 1.2, 1.1),
-    Line(measures.EXECUTOR, "executor PSS idle", "MB", 25, 20),
+    Line(measures.EXECUTOR, "executor PSS idle, beside its daemon", "MB", 25, 20),
+    Line(measures.EXECUTOR_ALONE, "  alone on the machine", "MB"),
 )
 
 
