@@ -2,7 +2,8 @@
 
 PSS rather than RSS: the processes share the interpreter's pages, which would be counted several
 times. They share them with the daemon too, so the executor is weighed as it lives, beside its
-daemon, and once alone. Where the executor cannot start on this host there is no figure, and the reason is said.
+daemon, and once alone. Where it cannot start on this host there is no figure, and the reason is
+said.
 """
 
 from __future__ import annotations
