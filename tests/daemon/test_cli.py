@@ -324,7 +324,10 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        try:
+            _, err = process.communicate(timeout=10)
+        finally:
+            process.kill()  # or leaving the block would wait for it for ever
 
     assert (process.returncode, err) == (130, "")
 
