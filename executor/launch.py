@@ -58,7 +58,7 @@ class Refusal:
 def command(settings: Settings, *, user: str | None = None, owned: bool = False) -> Launch:
     """Prepare to start an executor. `user` is the account to become, and needs root."""
     fd = _memory_file(json.dumps(to_json(settings)).encode())
-    argv = [sys.executable, "-s", "-P", "-m", "executor", "--settings-fd", str(fd)]
+    argv = [sys.executable, "-S", "-s", "-P", "-m", "executor", "--settings-fd", str(fd)]
     if user is not None:
         argv += ["--user", user]
     if owned:

@@ -19,7 +19,7 @@ from pathlib import Path
 import trio
 from attrs import frozen
 
-from executor import messages, place
+from executor import messages, place, tree
 from executor.isolation import cgroup
 from executor.isolation.cgroup import Cgroup, Groups
 from executor.isolation.firejail import Firejail
@@ -118,6 +118,7 @@ async def _serve(
         if prepared.until_stdin_closes:
             nursery.start_soon(_stop_when_stdin_closes, runner.stopping)
         await _prove(runner)
+        tree.give_back_memory()
         status = _Reporter(prepared, runner)
         server = Server(runner, prepared.identity.access, status)
         await server.serve(
