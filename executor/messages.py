@@ -174,10 +174,6 @@ def started_to_json(started: Started) -> dict[str, Any]:
     return {"layers": list(started.layers)}
 
 
-def parse_started(values: Mapping[str, Any]) -> Started:
-    return Started(_names(values, "layers"))
-
-
 def result_to_json(result: Result) -> dict[str, Any]:
     """Everything but the output, which has been sent in frames of its own."""
     return asdict(result, filter=lambda one, _: one.name not in {"stdout", "stderr"})

@@ -17,7 +17,6 @@ import signal
 import time
 from collections.abc import Collection, Iterable
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 # Loaded when the module is, because the interpreter's own files may be out of reach after the
@@ -28,11 +27,6 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 def become_subreaper() -> None:
     """Have orphaned descendants become this process's children instead of init's."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def signal_at_parent_death(number: int) -> None:
-    """Ask for a signal when the parent dies. A change of credentials clears this: set it after."""
-    _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _prctl(option: int, value: int) -> None:

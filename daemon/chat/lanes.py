@@ -100,9 +100,6 @@ class LaneBoard:
         deadlines = (turn.deadline for turn in self._turns.values() if turn.state == "waiting")
         return min((each for each in deadlines if each is not None), default=None)
 
-    def is_running(self, turn_id: int) -> bool:
-        return turn_id in self._running
-
     @property
     def running(self) -> int:
         return len(self._running)
