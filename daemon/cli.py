@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from daemon import workspace_cli
 from daemon.errors import FamulusError, leaves
 from daemon.version import VERSION
 
@@ -100,6 +101,7 @@ def _parser() -> Parser:
     _add_executor(verbs)
     _add_config(verbs)
     _add_status(verbs)
+    workspace_cli.add(verbs, _add, _add_config_option)
     return parser
 
 
@@ -173,9 +175,10 @@ def _add_executor(verbs: Verbs) -> None:
         "executor",
         _executor,
         "run the executor, the process that runs code in a sandbox",
-        "With `status`: ask the executor that is running what isolates its jobs.",
+        "With `status`: ask the executor that is running what isolates its jobs. "
+        "With `probe`: have it try, in a job, what no job may be able to do.",
     )
-    parser.add_argument("action", nargs="?", choices=["run", "status"], default="run")
+    parser.add_argument("action", nargs="?", choices=["run", "status", "probe"], default="run")
     _add_config_option(parser)
     parser.add_argument(
         "--user",
@@ -276,6 +279,8 @@ def _executor(options: argparse.Namespace) -> int:
     settings = config.load(options.config).executor
     if options.action == "status":
         return _executor_status(settings)
+    if options.action == "probe":
+        return _executor_probe(settings)
     return _become_executor(settings, options.user)
 
 
@@ -293,9 +298,18 @@ def _executor_status(settings: Settings) -> int:
     return EXIT_OK
 
 
+def _executor_probe(settings: Settings) -> int:
+    from daemon import probe_cli  # noqa: PLC0415
+
+    probed = probe_cli.run(settings)
+    _print_report(probed.report, as_json=False)
+    return EXIT_OK if probed.held else 1
+
+
 def _become_executor(settings: Settings, user: str | None) -> NoReturn:
     """Replace this process: nothing of the command line's memory or environment is left."""
     from executor import launch  # noqa: PLC0415
 
     command = launch.command(settings, user=user)
-    os.execve(command.argv[0], list(command.argv), dict(command.env))  # noqa: S606 -- argv is a list: no shell
+    environment = {**command.env, **launch.from_manager()}
+    os.execve(command.argv[0], list(command.argv), environment)  # noqa: S606 -- argv is a list: no shell

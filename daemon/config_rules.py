@@ -24,7 +24,10 @@ MAX_SOCKET_PATH: Final = 107
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 PROVIDERS: Final = ("openai",)
 # As the executor names them; written out, because its modules are not the daemon's to import.
-LAYERS: Final = ("rlimit", "cgroup", "firejail", "subreaper")
+LAYERS: Final = (
+    *("namespaces", "firejail", "landlock", "prefix", "seccomp"),
+    *("rlimit", "cgroup", "subreaper", "none"),
+)
 CAPABILITIES: Final = (
     *("FS", "NET", "PID", "KILL_TREE", "MEM_TOTAL"),
     *("PIDS", "CPU", "DISK", "SYSCALLS", "NNP"),
@@ -200,6 +203,12 @@ def _stack(value: str | list[str]) -> str | None:
     return _all_of(*LAYERS)(value) if value else "at least one layer"
 
 
+def _prefix(value: list[str]) -> str | None:
+    if not value or value[0].startswith("/"):
+        return None
+    return "a command whose first word is an absolute path"
+
+
 def _user_name(value: str) -> str | None:
     fine = re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value)
     return None if fine else "the name of a system user"
@@ -236,6 +245,10 @@ RULES: Final[Mapping[str, Rule]] = {
     "executor.require": _all_of(*CAPABILITIES),
     "executor.python": _absolute,
     "executor.jobs_at_once": _at_least(1),
+    "executor.prefix": _prefix,
+    "executor.warm_boxes": _between(0, 64),
+    "executor.sessions": _between(0, 64),
+    "executor.session_idle_seconds": _above_zero,
     "executor.limits.wall_seconds": _above_zero,
     "executor.limits.cpu_seconds": _at_least(1),
     "executor.limits.memory_bytes": _at_least(16 * 1024 * 1024),
@@ -243,4 +256,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "executor.limits.file_bytes": _at_least(0),
     "executor.limits.open_files": _at_least(16),
     "executor.limits.output_bytes": _at_least(1024),
+    "executor.limits.workspace_bytes": _at_least(1024 * 1024),
+    "executor.limits.workspace_files": _at_least(16),
+    "executor.limits.artifact_bytes": _at_least(0),
+    "executor.limits.artifact_files": _at_least(0),
 }

@@ -1,7 +1,7 @@
 """The executor's side of the conversation with the box, over descriptor 3 of the job.
 
-See `executor.box` for the other side and for the order of events. The socket is made anew for
-each job and its far end is held by the box's first process alone, so what arrives here before
+See `executor.inside.box` for the other side and for the order of events. The socket is made anew
+for each box and its far end is held by the box's first process alone, so what arrives here before
 the code has been sent can only come from trusted code, and end-of-file means that the box is
 gone. What arrives is bounded and parsed as lines of `name value`; nothing is evaluated.
 """
@@ -9,17 +9,9 @@ gone. What arrives is bounded and parsed as lines of `name value`; nothing is ev
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import trio
 from attrs import define, field, frozen
-
-# -I keeps the workspace and the environment out of the interpreter. The source is read from
-# descriptor 3, so that the command line is short and always the same.
-BOOTSTRAP = (
-    "f=open(3,'rb',closefd=False);n={'__builtins__':__builtins__};"
-    "exec(f.read(int(f.readline())),n);exec(*n['enter'](f))"
-)
 
 _MAX_REPORT = 16 * 1024
 
@@ -36,33 +28,33 @@ class Order:
     code: str
     env: Mapping[str, str]
     rlimits: Mapping[int, int]
+    session: bool = False
+    watched_memory: int = 0  # bytes, for the box to watch; 0 where the kernel does
 
     def encode(self) -> bytes:
         code = self.code.encode()
-        lines = [f"language {self.language}"]
+        lines = [f"language {self.language}", f"memory {self.watched_memory}"]
+        lines += ["session 1"] if self.session else []
         lines += [f"env {name}={value}" for name, value in self.env.items()]
         lines += [f"limit {number} {most}" for number, most in self.rlimits.items()]
-        lines += [f"code {len(code)}\n"]
+        lines += [f"code {len(code)}", "", ""]
         return "\n".join(lines).encode() + code
 
 
 @frozen
 class Ended:
-    """How the code's main process ended: a wait(2) status, and what it and its children used."""
+    """How the code's main process ended: a wait(2) status, and what it and its children used.
+
+    `lost` says that the session whose cell this was is no more; `empty` that the box's first
+    process, as the init of its pid namespace, has proved that it is alone in it.
+    """
 
     status: int
     cpu_seconds: float
     peak_memory_bytes: int
-
-
-def command(python: str) -> tuple[str, ...]:
-    """Give the argument list of the box's first process."""
-    return (python, "-I", "-c", BOOTSTRAP)
-
-
-def load_source() -> bytes:
-    """Read the box's source. Done once, at start: later the file may be out of reach."""
-    return Path(__file__).with_name("box.py").read_bytes()
+    out_of_memory: bool = False
+    lost: bool = False
+    empty: bool = False
 
 
 @define
@@ -72,21 +64,31 @@ class BoxChannel:
     stream: trio.SocketStream
     _buffer: bytearray = field(factory=bytearray)
 
-    async def greet(self, source: bytes, canary: str) -> dict[str, str]:
-        """Hand over the trusted source and give what it observes. Raises BoxError."""
-        head = f"{len(source)}\n".encode()
-        await self._send(head + source + f"{canary}\n".encode())
+    async def greet(self, workspace: str, canary: str) -> dict[str, str]:
+        """Say whose box it is now, and give what it observes. Raises BoxError."""
+        await self._send(f"workspace {workspace}\ncanary {canary}\n\n".encode())
         return await self._report()
 
     async def order(self, order: Order) -> None:
         """Send the user's code: to be called when the observations are as they must be."""
         await self._send(order.encode())
 
+    async def say(self, word: str) -> None:
+        """Say `kill`, or `signal N`, while the code runs. Raises BoxError."""
+        await self._send(f"{word}\n".encode())
+
     async def ended(self) -> Ended:
         """Wait for the code to end. Raises BoxError if the box goes without a word."""
         values = await self._report()
         try:
-            return Ended(int(values["status"]), float(values["cpu"]), int(values["peak"]))
+            return Ended(
+                int(values["status"]),
+                float(values["cpu"]),
+                int(values["peak"]),
+                "out_of_memory" in values,
+                "lost" in values,
+                "empty" in values,
+            )
         except (KeyError, ValueError) as error:
             raise BoxError("the box reported nonsense") from error
 

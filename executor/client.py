@@ -19,15 +19,27 @@ import os
 from collections.abc import Callable
 
 import trio
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from executor import messages, protocol
-from executor.messages import Job, Result, Status
+from executor.errors import ExecutorUnavailable
+from executor.file_client import FileClient
+from executor.file_values import Overview
+from executor.messages import Artifact, Job, Result, Status
 from executor.protocol import Frame, FrameType, ProtocolError
 from executor.settings import Limits
 from executor.wire import FrameStream
 
-__all__ = ["ExecutorClient", "ExecutorUnavailable", "Job", "Limits", "Result", "Status"]
+__all__ = [
+    "Artifact",
+    "ExecutorClient",
+    "ExecutorUnavailable",
+    "FileClient",
+    "Job",
+    "Limits",
+    "Result",
+    "Status",
+]
 
 # A local socket answers at once or not at all; the executor accepts even while all slots are
 # taken, so this is not the time that a job may wait for its turn.
@@ -35,19 +47,15 @@ _CONNECT_SECONDS = 5.0
 _STATUS_SECONDS = 5.0
 # What the client keeps of one stream when the executor sends more than it ever should.
 _HARD_CAP = 16 * 1024 * 1024
+# Of all artifacts together; the limits of the executor are far below.
+_ARTIFACTS_CAP = 64 * 1024 * 1024
+
+_PIECE = 64 * 1024
 
 OnOutput = Callable[[str, bytes], None]
+Inbox = trio.MemoryReceiveChannel[bytes | int]
 
 _REMEDY_START = "start it with `famulus executor --config FILE` (its log says why if it refuses)"
-
-
-class ExecutorUnavailable(Exception):
-    """No code can be run now, and none was: `cause` says why, `remedy` what to do about it."""
-
-    def __init__(self, cause: str, remedy: str) -> None:
-        super().__init__(f"{cause}; {remedy}" if remedy else cause)
-        self.cause = cause
-        self.remedy = remedy
 
 
 @frozen
@@ -56,7 +64,9 @@ class ExecutorClient:
 
     socket: str
 
-    async def run(self, job: Job, *, on_output: OnOutput | None = None) -> Result:
+    async def run(
+        self, job: Job, *, on_output: OnOutput | None = None, inbox: Inbox | None = None
+    ) -> Result:
         """Run a job to its end and give its result.
 
         Args:
@@ -64,27 +74,44 @@ class ExecutorClient:
           on_output: called with "stdout" or "stderr" and bytes as they arrive, in the caller's
             task. The head of the output comes live, the tail when the job has ended. While it
             runs nothing is read, which slows the frames and never the job.
+          inbox: what to pass on while the job runs: bytes of input if `job.stdin` (b"" ends it), or
+            the number of a signal for its main process. Slow when the job is slow to read.
 
         Raises ExecutorUnavailable if the job was not begun. Cancelling kills the job.
         """
         opening = _opening_frame(job)
         if isinstance(opening, Result):
             return opening
-        async with await self._connect() as stream:
+        async with await self.connect() as stream:
             frames = FrameStream(stream)
             await _send(frames, opening)
-            return await _collect(frames, on_output)
+            if inbox is None:
+                return await _collect(frames, on_output)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_pass_on, frames, inbox)
+                result = await _collect(frames, on_output)
+                nursery.cancel_scope.cancel()
+            return result
 
     async def status(self) -> Status:
         """Ask what the executor isolates with. Raises ExecutorUnavailable if it cannot say."""
-        async with await self._connect() as stream:
+        async with await self.connect() as stream:
             with trio.move_on_after(_STATUS_SECONDS):
                 frames = FrameStream(stream)
                 await _send(frames, Frame(FrameType.STATUS, b"{}"))
                 return await _status_from(frames)
         raise ExecutorUnavailable("the executor does not answer", "restart it")
 
-    async def _connect(self) -> trio.SocketStream:
+    def files(self, workspace: str) -> FileClient:
+        """The files of a workspace, a key as in Job."""
+        return FileClient(self, workspace)
+
+    async def workspaces(self) -> Overview:
+        """What all workspaces hold. Raises ExecutorUnavailable."""
+        return await FileClient(self, "").overview()
+
+    async def connect(self) -> trio.SocketStream:
+        """Open a connection, which is the caller's. Raises ExecutorUnavailable."""
         try:
             with trio.fail_after(_CONNECT_SECONDS):
                 return await trio.open_unix_socket(self.socket)
@@ -114,10 +141,58 @@ def _opening_frame(job: Job) -> Frame | Result:
     return frame
 
 
+async def _pass_on(frames: FrameStream, inbox: Inbox) -> None:
+    """Send what comes in the inbox, in frames of a size that suits a pipe."""
+    async for word in inbox:
+        pieces: list[bytes | int] = [word]
+        if isinstance(word, bytes) and word:
+            pieces = [word[at : at + _PIECE] for at in range(0, len(word), _PIECE)]
+        for piece in pieces:
+            await _send(frames, messages.word_frame(piece))
+
+
 async def _send(frames: FrameStream, frame: Frame) -> None:
     """Send; a peer that has hung up is found by the reading that follows, with its reason."""
     with contextlib.suppress(trio.BrokenResourceError):
         await frames.send(frame)
+
+
+@define
+class Artifacts:
+    """The artifacts of a job as they come: names and sizes, and the bytes that have arrived."""
+
+    _names: list[str] = field(factory=list)
+    _data: list[bytearray] = field(factory=list)
+    _missing: int = 0
+    _total: int = 0
+
+    def begin(self, name: str, size: int) -> None:
+        """Take in an ARTIFACT frame. Raises ProtocolError if it comes too early or is too much."""
+        self._check_complete()
+        self._total += size
+        if self._total > _ARTIFACTS_CAP:
+            raise ProtocolError(f"artifacts of more than {_ARTIFACTS_CAP} bytes")
+        self._names.append(name)
+        self._data.append(bytearray())
+        self._missing = size
+
+    def add(self, data: bytes) -> None:
+        """Take in a DATA frame."""
+        if not data or len(data) > self._missing:
+            raise ProtocolError("DATA that belongs to no artifact")
+        self._data[-1] += data
+        self._missing -= len(data)
+
+    def complete(self) -> tuple[Artifact, ...]:
+        """All of them; raises ProtocolError if bytes are missing."""
+        self._check_complete()
+        return tuple(
+            Artifact(name, bytes(data)) for name, data in zip(self._names, self._data, strict=True)
+        )
+
+    def _check_complete(self) -> None:
+        if self._missing:
+            raise ProtocolError(f"{self._missing} bytes of an artifact are missing")
 
 
 @define
@@ -128,6 +203,7 @@ class _Collected:
     stdout: bytearray
     stderr: bytearray
     started: bool = False
+    artifacts: Artifacts = field(factory=Artifacts)
 
     def take(self, frame: Frame) -> Result | None:
         """Take in one frame; gives the result when it was the last."""
@@ -141,6 +217,10 @@ class _Collected:
             case FrameType.GAP:
                 stream, dropped = messages.parse_gap(protocol.control_values(frame))
                 self._output(stream, messages.gap_marker(dropped))
+            case FrameType.ARTIFACT:
+                self.artifacts.begin(*messages.parse_artifact(protocol.control_values(frame)))
+            case FrameType.DATA:
+                self.artifacts.add(frame.body)
             case FrameType.RESULT:
                 return self._result(frame)
             case _:
@@ -166,7 +246,8 @@ class _Collected:
 
     def _result(self, frame: Frame) -> Result:
         values = protocol.control_values(frame)
-        return messages.parse_result(values, bytes(self.stdout), bytes(self.stderr))
+        artifacts = self.artifacts.complete()
+        return messages.parse_result(values, bytes(self.stdout), bytes(self.stderr), artifacts)
 
 
 async def _collect(frames: FrameStream, on_output: OnOutput | None) -> Result:

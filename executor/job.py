@@ -1,276 +1,241 @@
 """Running one job, from the order to the proof that nothing of it is left.
 
 1. The workspace is held and a slot is free.
-2. The layers make the plan; the spawner starts the box.
+2. A box is taken: the one that keeps the job's session, a warm one, or one made for it.
 3. The box says what it sees. If that is not what the layers promise, it ends here, and the code
    has never left this process.
-4. The code is sent, and from now on the clock runs. Output is drained by two tasks that do
-   nothing else, so a job never waits for a reader.
-5. Whatever happens first ends the job: its main process ends, or a watcher (time, processor,
-   output, shutdown) speaks. Nobody waits for a pipe to close: a grandchild may hold it for ever.
-6. Everything is killed, and the keeper proves that nothing is left. Now the pipes do close, and
-   what is still in them is read.
+4. The code is sent and runs to its end (`executor.running`).
+5. The box is closed, with proof that nothing of it is left; or it is kept, if it has a session.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import re
+from collections.abc import AsyncIterator
+from functools import partial
 
 import trio
-from attrs import asdict, define, evolve, field, frozen
+from attrs import asdict, define, evolve, field
 
-from executor import box_channel, process, verdict
-from executor.box_channel import BoxError, Ended, Order
+from executor.beneath import Beneath
+from executor.box_channel import BoxError, Order
+from executor.boxes import ENVIRONMENT, Box, Boxes
 from executor.isolation import evidence
 from executor.isolation.evidence import Outside
-from executor.isolation.layer import Capability, Plan, Usage
+from executor.isolation.layer import Capability
 from executor.isolation.stack import Stack
-from executor.keeper import Start
 from executor.messages import Job, Result, Started
-from executor.output import HeadTail, Output
-from executor.process import BoxProcess, KeeperReport, StartFailed
+from executor.output import Output
+from executor.process import StartFailed
+from executor.room import Room
+from executor.running import Inbox, Running, Watcher
+from executor.sessions import Sessions
 from executor.settings import Limits, Settings
-from executor.verdict import Facts
+from executor.verdict import STOPPING
 from executor.workspace import Workspace, WorkspaceRefused, Workspaces
-
-# Exactly what a job's environment holds, besides HOME, which the box sets to the workspace.
-ENVIRONMENT: Mapping[str, str] = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "LANG": "C.UTF-8",
-    "TMPDIR": "/tmp",  # noqa: S108 - the box's own
-}
 
 # firejail needs 50 ms on an idle machine; this is for one that swaps.
 _VERIFY_SECONDS = 15.0
-# All writers are dead by then: what is left is what fits in a pipe.
-_LAST_DRAIN_SECONDS = 1.0
-_CPU_POLL_SECONDS = 0.1
-# firejail clears up after itself if it may end by itself; killed, it leaves an empty directory
-# behind in /run/firejail.
-_GRACE_SECONDS = 0.03
-_READ_SIZE = 64 * 1024
 _MAX_DIAGNOSIS = 400
+# Code that mentions these is given a box that has imported them already.
+_DATA = re.compile(r"\b(numpy|pandas|matplotlib|pyplot|scipy)\b")
+BASE = "base"
+DATA = "data"
 
 
-@frozen
-class _Refused(Exception):
+@define
+class _NotRun(Exception):
     """The job ends before its code was sent, with this result."""
 
     result: Result
 
 
 @define
-class _Ending:
-    """The first cause to be named ends the waiting; later ones are ignored."""
-
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
-    cause: str = ""
-    ended: Ended | None = None
-
-    def because(self, cause: str) -> None:
-        self.cause = self.cause or cause
-        self.scope.cancel()
-
-
-@define
 class Runner:
-    """Runs jobs under one stack. `orders` is the socket to the spawner."""
+    """Runs jobs under one stack. Whoever makes it runs `boxes.run` and `sessions.run`."""
 
     settings: Settings
     stack: Stack
     workspaces: Workspaces
-    orders: trio.socket.SocketType
-    box_source: bytes
+    boxes: Boxes = field(init=False)
+    sessions: Sessions = field(init=False)
     stopping: trio.Event = field(factory=trio.Event)
+    wants_data: trio.Event = field(factory=trio.Event)
     unhealthy: str = ""
     running: int = 0
     _slots: trio.Semaphore = field(init=False)
-    _count: int = 0
 
     def __attrs_post_init__(self) -> None:
+        self.boxes = Boxes(self.settings, self.stack, self._undead)
+        self.sessions = Sessions(self.settings.sessions, self.settings.session_idle_seconds)
         self._slots = trio.Semaphore(self.settings.jobs_at_once)
 
-    async def run(self, job: Job, output: Output) -> Result:
+    async def run(self, job: Job, output: Output, inbox: Inbox | None = None) -> Result:
         """Run a job and give its result; output goes to `output` as it comes.
 
         Cancelling kills the job, and returns from here only when it is dead or has been reported
         as undead (`unhealthy`).
         """
-        limits = effective(job.limits, self.settings.limits)
         try:
             async with self.workspaces.hold(job.workspace) as workspace, self._slots:
-                return await self._run_in(workspace, job, limits, output)
+                return await self._run_in(workspace, job, output, inbox)
         except WorkspaceRefused as error:
             return Result(reason="denied", detail=str(error))
-        except _Refused as error:
+        except StartFailed as error:
+            return self._not_run(str(error)).result
+        except _NotRun as error:
             return error.result
 
     async def _run_in(
-        self, workspace: Workspace, job: Job, limits: Limits, output: Output
+        self, workspace: Workspace, job: Job, output: Output, inbox: Inbox | None
     ) -> Result:
         if self.unhealthy:
             raise self._not_run(self.unhealthy)
+        self.workspaces.bump(job.workspace)
         self.running += 1
         try:
-            async with self._planned(workspace, limits) as plan, self._process(plan) as running:
-                await self._verify(running, workspace, output)
-                return await self._run_code(running, plan, job, output)
-        except StartFailed as error:
-            raise self._not_run(str(error)) from error
+            with Beneath.at(workspace.path) as beneath:
+                room = await Room.of(beneath, effective(job.limits, self.settings.limits))
+                if job.session and self.settings.sessions:
+                    result = await self._run_cell(workspace, job, output, room, inbox)
+                else:
+                    result = await self._run_once(workspace, job, output, room, inbox)
+                result = await room.collect(result, job)
         finally:
             self.running -= 1
+            revision = self.workspaces.bump(job.workspace)
+        return evolve(result, revision=revision)
 
-    # ---- starting ----
-
-    @contextlib.asynccontextmanager
-    async def _planned(self, workspace: Workspace, limits: Limits) -> AsyncIterator[Plan]:
-        """Make the plan, and release what the layers acquired for it at the end."""
-        self._count += 1
-        name = f"job-{os.getpid()}-{self._count}"
-        plan = Plan(
-            job=name,
-            workspace=workspace.path,
-            limits=limits,
-            argv=box_channel.command(self.settings.python),
-            keep=interpreter_paths(self.settings.python),
-        )
+    async def _run_cell(
+        self, workspace: Workspace, job: Job, output: Output, room: Room, inbox: Inbox | None
+    ) -> Result:
+        """Run a cell in its session's box, which is then kept, or closed if it has no session."""
+        key = (job.workspace, job.session)
+        box = self.sessions.take(key)
+        state = "kept" if box else "new"
+        if box is None:
+            box = await self.boxes.take(self._kind(job), workspace.path, room.limits)
+        lost = True
         try:
-            yield self._begun(plan)
-        finally:
-            for layer in self.stack.layers:
-                layer.end(name)
-
-    def _begun(self, plan: Plan) -> Plan:
-        try:
-            for layer in self.stack.layers:
-                plan = layer.begin(plan)
-        except OSError as error:
-            raise self._not_run(f"the layers could not be set up: {error}") from error
-        return plan
-
-    @contextlib.asynccontextmanager
-    async def _process(self, plan: Plan) -> AsyncIterator[BoxProcess]:
-        """Start the box; at the end it is dead, or its workspace is put out of use."""
-        # Without an account kept by the kernel, the keeper has to look: a soft limit.
-        hard = Capability.MEM_TOTAL in self.stack.capabilities
-        watched = 0 if hard else plan.limits.memory_bytes
-        start = Start(plan.argv, ENVIRONMENT, plan.workspace, plan.joins, watched)
-        async with process.started(self.orders, start, lambda: self._kill(plan.job)) as running:
+            box.limit(room.limits)
+            await self._verify(box, workspace, output)
+            run = self._running(box, job, output, room, inbox)
             try:
-                yield running
+                result = await run.run()
             finally:
-                report = await running.end()  # noqa: ASYNC102 - shields itself, with a deadline
-                if not report.empty:
-                    self._undead(plan)
+                lost = run.lost
+        finally:
+            if lost:
+                await box.aclose()  # noqa: ASYNC102 - shields itself
+            else:
+                await self.sessions.keep(key, box)  # noqa: ASYNC102 - waits only for a shield
+        return evolve(result, session="lost" if lost else state)
 
-    def _kill(self, name: str) -> None:
-        for layer in self.stack.layers:
-            layer.kill(name)
+    async def _run_once(
+        self, workspace: Workspace, job: Job, output: Output, room: Room, inbox: Inbox | None
+    ) -> Result:
+        async with self._box(workspace, job, room.limits) as box:
+            await self._verify(box, workspace, output)
+            return await self._running(box, job, output, room, inbox).run()
 
-    def _undead(self, plan: Plan) -> None:
-        self.workspaces.quarantine(os.path.basename(plan.workspace))
+    def _running(
+        self, box: Box, job: Job, output: Output, room: Room, inbox: Inbox | None
+    ) -> Running:
+        soft = Capability.MEM_TOTAL not in self.stack.capabilities
+        order = Order(
+            job.language,
+            job.code,
+            ENVIRONMENT,
+            box.plan.rlimits,
+            session=bool(job.session),
+            watched_memory=box.plan.limits.memory_bytes if soft else 0,
+        )
+        watchers: list[Watcher] = [self._until_stopping, partial(room.until_full, box)]
+        return Running(box, order, output, watchers, inbox, job.stdin)
+
+    async def _until_stopping(self) -> str:
+        await self.stopping.wait()
+        return STOPPING
+
+    # ---- boxes ----
+
+    @contextlib.asynccontextmanager
+    async def _box(self, workspace: Workspace, job: Job, limits: Limits) -> AsyncIterator[Box]:
+        """A box for this job alone; at the end it is dead, or its workspace is put out of use."""
+        box = await self.boxes.take(self._kind(job), workspace.path, limits)
+        try:
+            yield box
+        except BaseException:
+            await box.aclose()  # noqa: ASYNC102 - shields itself, with a deadline
+            raise
+        self.boxes.retire(box)
+
+    def _kind(self, job: Job) -> str:
+        """Which zygote's box; one with more imported is started when it is first wanted."""
+        if job.language != "python" or not _DATA.search(job.code):
+            return BASE
+        self.wants_data.set()
+        return DATA if DATA in self.boxes.kinds else BASE
+
+    def _undead(self, box: Box) -> None:
+        if box.workspace:
+            self.workspaces.quarantine(os.path.basename(box.workspace))
         self.unhealthy = (
-            f"{plan.job} could not be proved dead; its workspace is closed. Restart the executor"
+            f"{box.plan.name} could not be proved dead; its workspace is closed. "
+            "Restart the executor"
         )
 
     # ---- verifying ----
 
-    async def _verify(self, running: BoxProcess, workspace: Workspace, output: Output) -> None:
-        """Raise _Refused unless the box is what the layers promise.
+    async def believe_what_holds(self, workspace: str) -> None:
+        """Take back, of what the stack promises, what a box does not bear out. Nothing is run."""
+        async with self.workspaces.hold(workspace) as place:
+            box = await self.boxes.take(BASE, place.path, self.settings.limits)
+            try:
+                seen = await self._look(box, place)
+            finally:
+                await box.aclose()  # noqa: ASYNC102 - shields itself, with a deadline
+        broken = evidence.broken(seen, self._outside(place), self.stack.capabilities)
+        self.stack = evolve(self.stack, capabilities=self.stack.capabilities - broken)
+        self.boxes.stack = self.stack
+
+    async def _verify(self, box: Box, workspace: Workspace, output: Output) -> None:
+        """Raise _NotRun unless the box is what the layers promise."""
+        seen = await self._look(box, workspace)
+        promised = self.stack.capabilities
+        wrong = [*evidence.misfits(seen, self._outside(workspace), promised), *box.strays()]
+        if wrong:
+            raise self._unverified(_diagnosis("; ".join(wrong), box.process.pending()))
+        box.process.pending()  # what the helpers have said so far is not the job's output
+        output.begin(Started(self.stack.names))
+
+    def _outside(self, workspace: Workspace) -> Outside:
+        return Outside(os.readlink("/proc/self/ns/pid"), workspace.identity, os.getuid())
+
+    async def _look(self, box: Box, workspace: Workspace) -> dict[str, str]:
+        """Say whose box it is now, and give what it sees. Raises _NotRun.
 
         The canary is made sure of first: one that somebody has removed would prove nothing.
         """
         self.workspaces.prepare()
+        key = os.path.basename(workspace.path)
         try:
             with trio.fail_after(_VERIFY_SECONDS):
-                seen = await running.box.greet(self.box_source, self.workspaces.canary)
+                return await box.process.box.greet(key, self.workspaces.canary)
         except trio.TooSlowError:
             raise self._unverified(f"the box said nothing within {_VERIFY_SECONDS:g} s") from None
         except BoxError as error:
-            await running.end()  # noqa: ASYNC120 - shielded, so it cannot be cancelled
-            raise self._unverified(_diagnosis(str(error), running.pending())) from error
-        outside = Outside(os.readlink("/proc/self/ns/pid"), workspace.identity, os.getuid())
-        wrong = evidence.misfits(seen, outside, self.stack.capabilities)
-        if wrong:
-            raise self._unverified(_diagnosis("; ".join(wrong), running.pending()))
-        running.pending()  # what the helpers have said so far is not the job's output
-        output.begin(Started(self.stack.names))
+            await box.end()  # noqa: ASYNC120 - shielded, so it cannot be cancelled
+            raise self._unverified(_diagnosis(str(error), box.process.pending())) from error
 
-    def _unverified(self, why: str) -> _Refused:
+    def _unverified(self, why: str) -> _NotRun:
         return self._not_run(f"the box was not verified: {why}")
 
-    def _not_run(self, why: str) -> _Refused:
+    def _not_run(self, why: str) -> _NotRun:
         detail = f"the code was not run: {why}"
-        return _Refused(Result(reason="executor_error", layers=self.stack.names, detail=detail))
-
-    # ---- running ----
-
-    async def _run_code(self, running: BoxProcess, plan: Plan, job: Job, output: Output) -> Result:
-        began = trio.current_time()
-        ending = _Ending()
-        both = ((running.stdout, output.stdout), (running.stderr, output.stderr))
-        drains = [_Drain(stream, into, output, ending) for stream, into in both]
-        async with trio.open_nursery() as nursery:
-            for drain in drains:
-                nursery.start_soon(drain.run)
-            order = Order(job.language, job.code, ENVIRONMENT, plan.rlimits)
-            await self._until_end(running, plan, order, ending)
-            wall = trio.current_time() - began
-            by_itself = ending.cause == verdict.ENDED
-            report = await running.end(grace=_GRACE_SECONDS if by_itself else 0.0)
-            with trio.move_on_after(_LAST_DRAIN_SECONDS):
-                for drain in drains:
-                    await drain.done.wait()
-            nursery.cancel_scope.cancel()
-        return self._result(plan, ending, report, output, wall)
-
-    async def _until_end(
-        self, running: BoxProcess, plan: Plan, order: Order, ending: _Ending
-    ) -> None:
-        """Send the code and wait for the first cause to end the job."""
-        with ending.scope:
-            async with trio.open_nursery() as watchers:
-                watchers.start_soon(_run_in_box, running, order, ending)
-                watchers.start_soon(_after, self.stopping.wait, verdict.STOPPING, ending)
-                if Capability.CPU in self.stack.capabilities:
-                    watchers.start_soon(self._watch_cpu, plan, ending)
-                await trio.sleep(plan.limits.wall_seconds)
-                ending.because(verdict.TIMEOUT)
-
-    async def _watch_cpu(self, plan: Plan, ending: _Ending) -> None:
-        """The kernel tells nobody when an account is used up: it has to be asked."""
-        while (self._usage(plan.job).cpu_seconds or 0) < plan.limits.cpu_seconds:  # noqa: ASYNC110
-            await trio.sleep(_CPU_POLL_SECONDS)
-        ending.because(verdict.CPU)
-
-    def _usage(self, name: str) -> Usage:
-        """What the layer that keeps accounts says; an empty account where none does."""
-        found = (layer.usage(name) for layer in self.stack.layers)
-        return next((one for one in found if one is not None), Usage())
-
-    def _result(
-        self, plan: Plan, ending: _Ending, report: KeeperReport, output: Output, wall: float
-    ) -> Result:
-        usage = self._usage(plan.job)
-        usage = evolve(usage, out_of_memory=usage.out_of_memory or report.out_of_memory)
-        status = ending.ended.status if ending.ended else None
-        found = verdict.decide(Facts(ending.cause, status, usage, plan.limits))
-        return Result(
-            reason=found.reason,
-            code=found.code,
-            detail=found.detail,
-            stdout_dropped=output.stdout.dropped,
-            stderr_dropped=output.stderr.dropped,
-            wall_seconds=wall,
-            cpu_seconds=usage.cpu_seconds or report.cpu_seconds,
-            peak_memory_bytes=usage.peak_memory_bytes or report.peak_memory_bytes,
-            layers=self.stack.names,
-        )
-
-
-# ---- the pieces ----
+        return _NotRun(Result(reason="executor_error", layers=self.stack.names, detail=detail))
 
 
 def effective(asked: Limits | None, most: Limits) -> Limits:
@@ -279,48 +244,6 @@ def effective(asked: Limits | None, most: Limits) -> Limits:
         return most
     ceilings = asdict(most)
     return Limits(**{name: min(value, ceilings[name]) for name, value in asdict(asked).items()})
-
-
-def interpreter_paths(python: str) -> tuple[str, ...]:
-    """The directories that an interpreter needs: its own prefix, and that of what it links to."""
-    prefixes = {
-        os.path.dirname(os.path.dirname(path)) for path in (python, os.path.realpath(python))
-    }
-    return tuple(sorted(prefix for prefix in prefixes if prefix not in {"/", "/usr"}))
-
-
-async def _run_in_box(running: BoxProcess, order: Order, ending: _Ending) -> None:
-    try:
-        await running.box.order(order)
-        ending.ended = await running.box.ended()
-    except BoxError:
-        ending.because(verdict.LOST)
-    else:
-        ending.because(verdict.ENDED)
-
-
-async def _after(event: Callable[[], Awaitable[None]], cause: str, ending: _Ending) -> None:
-    await event()
-    ending.because(cause)
-
-
-@frozen
-class _Drain:
-    """Reads one stream of a job to its end, whoever else is slow; `done` is set at the end."""
-
-    stream: trio.lowlevel.FdStream
-    into: HeadTail
-    output: Output
-    ending: _Ending
-    done: trio.Event = field(factory=trio.Event)
-
-    async def run(self) -> None:
-        while data := await self.stream.receive_some(_READ_SIZE):
-            self.into.write(bytes(data))
-            self.output.tell()
-            if self.output.total > verdict.MOST_OUTPUT:
-                self.ending.because(verdict.OUTPUT)
-        self.done.set()
 
 
 def _diagnosis(why: str, said: bytes) -> str:

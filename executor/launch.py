@@ -23,6 +23,8 @@ from executor.settings import Settings, to_json
 
 EXIT_CONFIG = 78
 
+_FROM_MANAGER = ("LISTEN_PID", "LISTEN_FDS", "NOTIFY_SOCKET")
+
 
 @frozen
 class Launch:
@@ -73,7 +75,16 @@ def environment() -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PYTHONPATH": os.pathsep.join(_where_packages_are()),
         "PYTHONDONTWRITEBYTECODE": "1",
+        "MALLOC_ARENA_MAX": "1",  # the few threads it has need no memory pools of their own
     }
+
+
+def from_manager(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What systemd tells the process that it started, for the executor that takes its place.
+
+    Not for a child: the sockets and the readiness are the parent's then.
+    """
+    return {name: environ[name] for name in _FROM_MANAGER if name in environ}
 
 
 def _where_packages_are() -> list[str]:

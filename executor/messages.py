@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 from attrs import asdict, field, fields_dict, frozen
 
-from executor.protocol import ProtocolError
+from executor import protocol
+from executor.protocol import Frame, FrameType, ProtocolError
 from executor.settings import Limits
 
 Reason = Literal[
@@ -33,10 +34,12 @@ Reason = Literal[
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
 LANGUAGES = ("python", "bash")
+_LAST_SIGNAL = 64  # SIGRTMAX
+SESSIONS = ("", "new", "kept", "lost")
 
 _T = TypeVar("_T")
 
-_WORKSPACE = re.compile(r"[a-z0-9-]{1,64}")
+_KEY = re.compile(r"[a-z0-9-]{1,64}")
 
 
 @frozen
@@ -46,12 +49,37 @@ class Job:
     `workspace` is an opaque key, [a-z0-9-]{1,64}: jobs with the same key see the same files and
     run one after another. Without `limits` the executor's own apply; a limit above the
     executor's own is brought down to it.
+
+    `session`, a key like `workspace` or '', lets Python's variables live on until the next job of
+    the same workspace and session; a job that crashes or is killed leaves them as they were before
+    it. `artifacts` are glob patterns of files in the workspace to give back at the end; what
+    matplotlib shows is always given back. With `stdin` the client will send input; without, there
+    is none.
     """
 
     language: str
     code: str
     workspace: str
     limits: Limits | None = None
+    session: str = ""
+    artifacts: tuple[str, ...] = ()
+    stdin: bool = False
+
+
+@frozen
+class Artifact:
+    """A file that a job made and gives back: its name in the workspace, and its bytes."""
+
+    name: str
+    data: bytes
+
+
+@frozen
+class Skipped:
+    """A file that was wanted as an artifact and is not given back, and why."""
+
+    name: str
+    why: str
 
 
 @frozen
@@ -70,6 +98,10 @@ class Result:
     with a line between that says how much is missing; `stdout_dropped` and `stderr_dropped` are
     those bytes. `cpu_seconds` and `peak_memory_bytes` are of the whole process tree as far as
     the host can tell. `detail` is a sentence for a person, empty when the reason says it all.
+    `artifacts` are the files given back, `skipped` those that could not be. `session` is one of
+    SESSIONS: '' for a job without one, "new" where there were no variables before it, "kept" where
+    there were, "lost" where they are gone. `revision` counts the changes of the workspace: as long
+    as it is the same, nothing has been written there.
     """
 
     reason: str
@@ -83,6 +115,10 @@ class Result:
     peak_memory_bytes: int = 0
     layers: tuple[str, ...] = ()
     detail: str = ""
+    artifacts: tuple[Artifact, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    session: str = ""
+    revision: int = 0
 
     @property
     def truncated(self) -> bool:
@@ -121,6 +157,12 @@ def job_to_json(job: Job) -> dict[str, Any]:
     }
     if job.limits is not None:
         values["limits"] = asdict(job.limits)
+    if job.session:
+        values["session"] = job.session
+    if job.artifacts:
+        values["artifacts"] = list(job.artifacts)
+    if job.stdin:
+        values["stdin"] = True
     return values
 
 
@@ -133,12 +175,33 @@ def parse_job(values: Mapping[str, Any]) -> Job:
         raise ProtocolError("code: it cannot be written as UTF-8")
     workspace = parse_workspace(_get(values, "workspace", str))
     limits = values.get("limits")
-    return Job(language, code, workspace, None if limits is None else parse_limits(limits))
+    session = values.get("session", "")
+    if session != "":
+        session = _key(session, "session")
+        if language != "python":
+            raise ProtocolError("session: only Python has sessions")
+    artifacts = _names(values, "artifacts") if "artifacts" in values else ()
+    stdin = _get(values, "stdin", bool) if "stdin" in values else False
+    if stdin and session:
+        raise ProtocolError("stdin: a session has no input")
+    return Job(
+        language,
+        code,
+        workspace,
+        None if limits is None else parse_limits(limits),
+        session,
+        artifacts,
+        stdin,
+    )
 
 
 def parse_workspace(key: str) -> str:
-    if not _WORKSPACE.fullmatch(key):
-        raise ProtocolError(f"workspace: {key[:80]!r} is not [a-z0-9-], 1 to 64 characters")
+    return _key(key, "workspace")
+
+
+def _key(key: object, name: str) -> str:
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise ProtocolError(f"{name}: {str(key)[:80]!r} is not [a-z0-9-], 1 to 64 characters")
     return key
 
 
@@ -167,6 +230,28 @@ def _encodable(text: str) -> bool:
     return True
 
 
+def parse_word(frame: Frame, job: Job) -> bytes | int:
+    """What a client may say while its job runs: input (b"" ends it), or a signal's number.
+
+    Raises ProtocolError for anything else, and for input to a job that is to have none.
+    """
+    if frame.type is FrameType.STDIN and job.stdin:
+        return frame.body
+    if frame.type is FrameType.SIGNAL:
+        number = _get(protocol.control_values(frame), "number", int)
+        if 0 < number <= _LAST_SIGNAL:
+            return number
+        raise ProtocolError(f"number: there is no signal {number}")
+    raise ProtocolError(f"{frame.type.name} has no place in this job")
+
+
+def word_frame(word: bytes | int) -> Frame:
+    """The frame that `parse_word` reads. Input of more than a frame's size has to be cut."""
+    if isinstance(word, int):
+        return protocol.control(FrameType.SIGNAL, {"number": word})
+    return Frame(FrameType.STDIN, word)
+
+
 # ---- what comes back ----
 
 
@@ -175,11 +260,20 @@ def started_to_json(started: Started) -> dict[str, Any]:
 
 
 def result_to_json(result: Result) -> dict[str, Any]:
-    """Everything but the output, which has been sent in frames of its own."""
-    return asdict(result, filter=lambda one, _: one.name not in {"stdout", "stderr"})
+    """Everything but output and artifacts, which have been sent in frames of their own."""
+    return asdict(result, filter=lambda one, _: one.name not in {"stdout", "stderr", "artifacts"})
 
 
-def parse_result(values: Mapping[str, Any], stdout: bytes, stderr: bytes) -> Result:
+def parse_result(
+    values: Mapping[str, Any],
+    stdout: bytes,
+    stderr: bytes,
+    artifacts: tuple[Artifact, ...] = (),
+) -> Result:
+    """Make a Result of the RESULT frame's values and what came in the frames before it."""
+    session = _get(values, "session", str)
+    if session not in SESSIONS:
+        raise ProtocolError(f"session: {session!r} is unknown")
     reason = _get(values, "reason", str)
     if reason not in REASONS:
         raise ProtocolError(f"reason: {reason!r} is unknown")
@@ -195,7 +289,29 @@ def parse_result(values: Mapping[str, Any], stdout: bytes, stderr: bytes) -> Res
         peak_memory_bytes=_get(values, "peak_memory_bytes", int),
         layers=_names(values, "layers"),
         detail=_get(values, "detail", str),
+        artifacts=artifacts,
+        skipped=tuple(_skipped(one) for one in _get(values, "skipped", list)),
+        session=session,
+        revision=_get(values, "revision", int),
     )
+
+
+def _skipped(value: object) -> Skipped:
+    if not isinstance(value, dict):
+        raise ProtocolError("skipped: not a list of objects")
+    return Skipped(_get(value, "name", str), _get(value, "why", str))
+
+
+def artifact_to_json(name: str, size: int) -> dict[str, Any]:
+    return {"name": name, "size": size}
+
+
+def parse_artifact(values: Mapping[str, Any]) -> tuple[str, int]:
+    """Give the name of the file whose bytes come next, and how many they are."""
+    size = _get(values, "size", int)
+    if size < 0:
+        raise ProtocolError("size: below zero")
+    return _get(values, "name", str), size
 
 
 def gap_to_json(stream: str, dropped: int) -> dict[str, Any]:

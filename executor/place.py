@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import stat
 from pathlib import Path
@@ -14,7 +15,7 @@ _BACKLOG = 128
 
 
 def bind(path: str, owner: int | None = None) -> socket.socket:
-    """Listen at `path`, making parents as needed; for `owner` alone, or the account we run as.
+    """Listen at `path`, making parents as needed; for `owner`, or else the account we run as.
 
     A socket that nobody listens at any more is replaced. Raises Refused if somebody does, or if
     the path cannot be used.
@@ -39,10 +40,24 @@ def _listen(where: Path, owner: int | None) -> socket.socket:
         listener.bind(str(where))
     finally:
         os.umask(before)
-    if owner is not None:
+    if owner is not None and os.getuid() == 0:
         os.chown(where, owner, -1)
+    elif owner is not None:
+        _open_to_group_of(where, owner)
     listener.listen(_BACKLOG)
     return listener
+
+
+def _open_to_group_of(where: Path, owner: int) -> None:
+    """Without root the socket stays ours, so a setgid directory must have given it the group."""
+    entry = pwd.getpwuid(owner)
+    if where.lstat().st_gid != entry.pw_gid:
+        where.unlink()
+        raise Refused(
+            f"{entry.pw_name} could not open {where}",
+            f"as root: chgrp {entry.pw_gid} {where.parent} and chmod 2750 {where.parent}",
+        )
+    where.chmod(0o660)
 
 
 def _clear(where: Path) -> None:

@@ -13,16 +13,19 @@ import pwd
 
 from attrs import frozen
 
-from executor import rootless
 from executor.isolation.stack import Refused
-from executor.rootless import StillRoot
+
+
+class StillRoot(Exception):
+    """Something of root is left. Nothing may run."""
 
 
 @frozen
 class Identity:
     """`started_by` is the uid at start; `user`, `uid` and `gid` are the account of the jobs.
 
-    `daemon` is the uid of the daemon, where it is neither root nor who started us.
+    `daemon` is the uid of the daemon, where it is neither root nor who started us: root can start
+    us for it, and so can systemd, as the jobs' own account.
     """
 
     started_by: int
@@ -33,22 +36,27 @@ class Identity:
 
     @property
     def shared_uid(self) -> bool:
-        return self.started_by == self.uid
+        return self._served == self.uid
 
     @property
     def access(self) -> frozenset[int]:
-        """Who may connect: root, whoever started us, and the daemon.
+        """Who may connect: root, and the daemon or else whoever started us.
 
-        After a drop our own uid may not: it is the jobs' as well, and a job is no client.
+        Where the daemon has another, our own uid may not: it is the jobs' as well, and a job is
+        no client.
         """
-        daemon = self.started_by if self.daemon is None else self.daemon
-        return frozenset({0, self.started_by, daemon})
+        return frozenset({0, self._served})
+
+    @property
+    def _served(self) -> int:
+        return self.started_by if self.daemon is None else self.daemon
 
 
-def identify(user: str | None, daemon_user: str = "") -> Identity:
+def identify(user: str | None, jobs_user: str, daemon_user: str = "") -> Identity:
     """Decide whom to become; raises Refused if that would be root, or cannot be done.
 
-    `daemon_user` counts only where root starts us: nobody else could give a socket to it.
+    `daemon_user` counts only where root starts us, or we are `jobs_user` already, the account that
+    the configuration keeps for jobs: anybody else runs the executor for himself.
     """
     uid = os.getuid()
     if uid == 0 and user is None:
@@ -63,7 +71,8 @@ def identify(user: str | None, daemon_user: str = "") -> Identity:
             f"only root can start the executor as {entry.pw_name}",
             "start it with sudo, or leave --user out",
         )
-    daemon = _daemon_uid(daemon_user, entry) if uid == 0 and daemon_user else None
+    for_daemon = daemon_user and (uid == 0 or entry.pw_name == jobs_user)
+    daemon = _daemon_uid(daemon_user, entry) if for_daemon else None
     return Identity(uid, entry.pw_name, entry.pw_uid, entry.pw_gid, daemon)
 
 
@@ -102,9 +111,33 @@ def drop(identity: Identity) -> None:
     Raises Refused if anything of the former identity is left.
     """
     try:
-        rootless.become(identity.uid, identity.gid)
+        _become(identity.uid, identity.gid)
     except (StillRoot, OSError) as error:
         raise Refused(
             f"root could not be given up: {error}", "start it from another account"
         ) from error
     os.environ["HOME"] = pwd.getpwuid(identity.uid).pw_dir
+
+
+def _become(uid: int, gid: int) -> None:
+    """If this process is root, become `uid` and `gid` with no groups.
+
+    Raises StillRoot unless all three ids are the new ones and there is no way back.
+    """
+    if os.getuid() != 0:
+        return
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3 or os.getgroups():
+        raise StillRoot("the ids are not the new account's")
+    if uid == 0 or _can_go_back():
+        raise StillRoot("the way back is open")
+
+
+def _can_go_back() -> bool:
+    try:
+        os.setuid(0)
+    except PermissionError:
+        return False
+    return True

@@ -1,8 +1,8 @@
-"""A job's processes as the executor holds them: four descriptors and a way to end it all.
+"""A box's processes as the executor holds them: five descriptors and a way to end it all.
 
-`started` is a context manager, and it is the owner. However its block is left (the job ended, the
-client hung up, the executor is stopping), the processes are killed, and it waits, shielded and
-with a deadline, for the keeper's word that none is left.
+Whoever starts one owns it and must `aclose` it: the processes are killed, and it waits, shielded
+and with a deadline, for the word that none is left, which comes from the zygote (for a pid
+namespace, from the kernel) or from the box's keeper.
 """
 
 from __future__ import annotations
@@ -12,44 +12,50 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import trio
 from attrs import define, frozen
 
-from executor import keeper, spawner
 from executor.box_channel import BoxChannel
-from executor.keeper import Start
+from executor.inside import keeper
+from executor.inside.keeper import Start
 
 # The keeper gives up after KILL_SECONDS and says so; a little more, and it is itself in trouble.
 _REPORT_SECONDS = keeper.KILL_SECONDS + 1.0
+# The layers kill more surely than a keeper, which is given this long to do it more gently.
+_CLEAR_UP_SECONDS = 1.0
 _MAX_REPORT = 4096
 _READ_SIZE = 64 * 1024
 
 
 class StartFailed(Exception):
-    """The job was not started: no descriptors are left, or no spawner."""
+    """The job was not started: no descriptors are left, or no zygote."""
 
 
 @frozen
 class KeeperReport:
-    """What the keeper saw: `empty` is the proof that no process of the job is left."""
+    """The last word on a box: `empty` is the proof that no process of it is left."""
 
     empty: bool = False
     cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
-    out_of_memory: bool = False
 
 
 @define
 class BoxProcess:
-    """A running job. `kill_layers` ends its processes by the layers' own means."""
+    """A running box. `kill_layers` ends its processes by the layers' own means.
+
+    One that is `executed` by a command has a keeper that lets the command clear up after itself.
+    """
 
     box: BoxChannel
+    stdin: trio.lowlevel.FdStream
     stdout: trio.lowlevel.FdStream
     stderr: trio.lowlevel.FdStream
     keeper: trio.SocketStream
     kill_layers: Callable[[], None]
+    executed: bool = False
     report: KeeperReport | None = None
 
     async def end(self, *, grace: float = 0.0) -> KeeperReport:
@@ -71,6 +77,10 @@ class BoxProcess:
         with contextlib.suppress(trio.BrokenResourceError):
             with trio.move_on_after(grace):
                 await self._read_to_end(words)
+            if self.executed:
+                await self.keeper.send_eof()
+                with trio.move_on_after(_CLEAR_UP_SECONDS):
+                    await self._read_to_end(words)
             self.kill_layers()
             await self.keeper.send_eof()
             await self._read_to_end(words)
@@ -80,9 +90,17 @@ class BoxProcess:
         while len(words) < _MAX_REPORT and (piece := await self.keeper.receive_some(_MAX_REPORT)):
             words += piece
 
+    async def aclose(self) -> None:
+        """End it, and close our ends of everything. Shielded, for a bounded time."""
+        await self.end()
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            pipe.close()
+        for stream in (self.box.stream, self.keeper):
+            stream.socket.close()
+
     def pending(self) -> bytes:
         """Take what lies in the output pipes now, without waiting."""
-        return b"".join(_read_now(stream.fileno()) for stream in (self.stdout, self.stderr))
+        return b"".join(read_now(stream.fileno()) for stream in (self.stdout, self.stderr))
 
 
 def _parse(data: bytes) -> KeeperReport:
@@ -93,75 +111,62 @@ def _parse(data: bytes) -> KeeperReport:
             bool(values["empty"]),
             float(values["cpu"]),
             int(values["peak"]),
-            bool(values["out_of_memory"]),
         )
     except (ValueError, KeyError, TypeError):
         return KeeperReport()
 
 
-def _read_now(fd: int) -> bytes:
+def read_now(fd: int) -> bytes:
+    """Read what lies in a pipe; empty when that is nothing."""
     try:
         return os.read(fd, _READ_SIZE)
     except BlockingIOError:
         return b""
 
 
-@contextlib.asynccontextmanager
-async def started(
-    orders: trio.socket.SocketType, start: Start, kill_layers: Callable[[], None]
-) -> AsyncIterator[BoxProcess]:
-    """Have the spawner start a job, and kill it when the block is left.
-
-    Raises StartFailed if it cannot be started.
-    """
-    async with contextlib.AsyncExitStack() as ours:
-        process = await _start(orders, start, kill_layers, ours)
-        try:
-            yield process
-        finally:
-            await process.end()  # noqa: ASYNC102 - shields itself, with a deadline
-
-
-async def _start(
-    orders: trio.socket.SocketType,
-    start: Start,
-    kill_layers: Callable[[], None],
-    ours: contextlib.AsyncExitStack,
+async def start(
+    orders: trio.socket.SocketType, order: Start, kill_layers: Callable[[], None]
 ) -> BoxProcess:
-    """Ask the spawner for a keeper; what the executor keeps open is closed with `ours`."""
+    """Have a zygote make a box. The caller owns it. Raises StartFailed if it cannot be made."""
     try:
-        with contextlib.ExitStack() as theirs:
-            process, fds = await _open(ours, theirs, kill_layers)
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            process, fds = _open(ours, theirs, kill_layers)
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
-            await orders.sendmsg([spawner.encode(start)], [rights])
+            process.executed = bool(order.argv)
+            await orders.sendmsg([json.dumps(order.to_json()).encode()], [rights])
+            ours.pop_all()
             return process
     except OSError as error:
-        raise StartFailed(f"the job could not be started: {error}") from error
+        raise StartFailed(f"the box could not be started: {error}") from error
 
 
-async def _open(
-    ours: contextlib.AsyncExitStack, theirs: contextlib.ExitStack, kill_layers: Callable[[], None]
+def _open(
+    ours: contextlib.ExitStack, theirs: contextlib.ExitStack, kill_layers: Callable[[], None]
 ) -> tuple[BoxProcess, list[int]]:
-    """Make the pipes and sockets; our ends are closed with `ours`, the others with `theirs`."""
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    theirs.callback(os.close, null)
-    outputs = [_pipe(theirs) for _ in range(2)]
-    pairs = [_pair(theirs) for _ in range(2)]
-    for stream, _ in (*outputs, *pairs):
-        await ours.enter_async_context(stream)
-    (stdout, _), (stderr, _) = outputs
-    (box, _), (keeper_end, _) = pairs
-    fds = [null, *(fd for _, fd in outputs), *(fd for _, fd in pairs)]
-    return BoxProcess(BoxChannel(box), stdout, stderr, keeper_end, kill_layers), fds
+    """Make pipes and sockets. The box's ends close with `theirs`, ours with `ours`."""
+    stdin, stdin_end = _pipe(ours, theirs, read_is_ours=False)
+    stdout, stdout_end = _pipe(ours, theirs, read_is_ours=True)
+    stderr, stderr_end = _pipe(ours, theirs, read_is_ours=True)
+    (box, box_end), (owner, owner_end) = (_pair(ours, theirs) for _ in range(2))
+    process = BoxProcess(BoxChannel(box), stdin, stdout, stderr, owner, kill_layers)
+    return process, [stdin_end, stdout_end, stderr_end, box_end, owner_end]
 
 
-def _pipe(theirs: contextlib.ExitStack) -> tuple[trio.lowlevel.FdStream, int]:
+def _pipe(
+    ours: contextlib.ExitStack, theirs: contextlib.ExitStack, *, read_is_ours: bool
+) -> tuple[trio.lowlevel.FdStream, int]:
     read, write = os.pipe2(os.O_CLOEXEC)
-    theirs.callback(os.close, write)
-    return trio.lowlevel.FdStream(read), write
+    mine, other = (read, write) if read_is_ours else (write, read)
+    theirs.callback(os.close, other)
+    stream = trio.lowlevel.FdStream(mine)
+    ours.callback(stream.close)
+    return stream, other
 
 
-def _pair(theirs: contextlib.ExitStack) -> tuple[trio.SocketStream, int]:
+def _pair(
+    ours: contextlib.ExitStack, theirs: contextlib.ExitStack
+) -> tuple[trio.SocketStream, int]:
     mine, other = socket.socketpair()
+    ours.callback(mine.close)
     theirs.callback(other.close)
     return trio.SocketStream(trio.socket.from_stdlib_socket(mine)), other.fileno()

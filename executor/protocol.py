@@ -1,14 +1,17 @@
 """Frames: how bytes on the executor's socket become messages, with no I/O in sight.
 
-A connection carries one job. The client opens with RUN (or STATUS) and from then on only listens;
-the executor answers STARTED, any number of STDOUT, STDERR and GAP frames, and last of all RESULT.
-There is no job id, because there is nothing to confuse it with, and no frame for "stop": closing
-the connection is the order to kill the job.
+A connection carries one job. The client opens with RUN (or STATUS, or FILE) and from then on the
+executor answers STARTED, any number of STDOUT, STDERR and GAP frames, for each artifact an ARTIFACT
+with its DATA, and last of all RESULT. There is no job id, because there is nothing to confuse it
+with, and no frame for "stop": closing the connection is the order to kill the job.
 
-A frame is a length (4 bytes, big endian, of the body alone), a type (1 byte) and the body. STDOUT
-and STDERR bodies are raw output; every other body is one JSON object. The length is judged as soon
-as the header is complete, before a byte of the body is waited for, so a peer cannot make us
-reserve memory by announcing a large frame.
+FILE is one operation on the files of a workspace. What is written follows it in DATA frames, the
+last of them empty; what is read comes in DATA frames, and last of all comes FILE_RESULT.
+
+A frame is a length (4 bytes, big endian, of the body alone), a type (1 byte) and the body. STDOUT,
+STDERR, DATA and STDIN bodies are raw bytes; every other body is one JSON object. The length is
+judged as soon as the header is complete, before a byte of the body is waited for, so a peer cannot
+make us reserve memory by announcing a large frame.
 
 Both directions use the same machine: `FrameReader.feed` takes bytes as they come, `next_frame`
 gives the next complete frame or None, and `end` says whether the stream stopped between frames.
@@ -41,6 +44,10 @@ class FrameType(enum.IntEnum):
 
     RUN = 1
     STATUS = 2
+    FILE = 3
+    DATA = 4
+    STDIN = 5
+    SIGNAL = 6
 
     STARTED = 16
     STDOUT = 17
@@ -48,6 +55,8 @@ class FrameType(enum.IntEnum):
     GAP = 19
     RESULT = 20
     STATUS_REPORT = 21
+    FILE_RESULT = 22
+    ARTIFACT = 24
 
 
 @frozen

@@ -16,12 +16,13 @@ from collections.abc import Callable
 import trio
 from attrs import frozen
 
-from executor import messages, protocol
+from executor import file_server, messages, protocol
 from executor.job import Runner, effective
 from executor.journal import log
-from executor.messages import Job, Result, Status
+from executor.messages import Artifact, Job, Result, Status
 from executor.output import HeadTail, Output
 from executor.protocol import Frame, FrameType, ProtocolError
+from executor.running import Inbox
 from executor.wire import FrameStream
 
 # A client of ours sends its one frame at once.
@@ -29,6 +30,8 @@ _OPENING_SECONDS = 10.0
 # How long the end of a job may wait for a client that has stopped reading.
 _DELIVERY_SECONDS = 60.0
 _PIECE = 64 * 1024
+# How soon it is noticed that a client has gone whose job does not take its input.
+_LOOK_SECONDS = 0.2
 # A client that is refused is waited for so long, and so much of what it sends is thrown away.
 _REFUSAL_SECONDS = 2.0
 _MOST_UNREAD = 2 * protocol.MAX_BODY
@@ -74,7 +77,9 @@ class Server:
 
     async def _opening(self, frames: FrameStream, uid: int) -> None:
         if uid not in self.access:
-            await _refuse(frames, f"uid {uid} may not use this executor")
+            await _refuse(
+                frames, f"uid {uid} may not use this executor; be root or the daemon's user"
+            )
             return
         with trio.move_on_after(_OPENING_SECONDS):
             frame = await frames.receive()
@@ -85,8 +90,15 @@ class Server:
                 return
         if frame is not None and frame.type is FrameType.RUN:
             await self._job(frames, frame)
+        elif frame is not None and frame.type is FrameType.FILE:
+            await file_server.serve(frames, frame, self._files())
         else:
-            await _refuse(frames, "a connection begins with RUN or STATUS")
+            await _refuse(frames, "a connection begins with RUN, FILE or STATUS")
+
+    def _files(self) -> file_server.Place:
+        runner = self.runner
+        limits = runner.settings.limits
+        return file_server.Place(runner.workspaces, limits, runner.sessions.drop_all)
 
     def _status_report(self) -> Frame:
         return protocol.control(FrameType.STATUS_REPORT, messages.status_to_json(self.status()))
@@ -94,31 +106,60 @@ class Server:
     async def _job(self, frames: FrameStream, frame: Frame) -> None:
         job = messages.parse_job(protocol.control_values(frame))
         limits = effective(job.limits, self.runner.settings.limits)
+        said, inbox = trio.open_memory_channel[bytes | int](0)
         async with trio.open_nursery() as nursery:
             client_gone = nursery.cancel_scope
-            nursery.start_soon(_watch_for_close, frames, client_gone)
-            await self._run(frames, job, Output(limits.output_bytes), client_gone)
+            nursery.start_soon(_listen, frames, job, said, client_gone)
+            await self._run(frames, job, Output(limits.output_bytes), inbox, client_gone)
             client_gone.cancel()
 
     async def _run(
-        self, frames: FrameStream, job: Job, output: Output, client_gone: trio.CancelScope
+        self,
+        frames: FrameStream,
+        job: Job,
+        output: Output,
+        inbox: Inbox,
+        client_gone: trio.CancelScope,
     ) -> None:
         """Run the job beside the delivery of its output, and send the result last of all."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_deliver, output, frames, client_gone)
-            result = await self.runner.run(job, output)
+            result = await self.runner.run(job, output, inbox)
             output.end()
             nursery.cancel_scope.deadline = trio.current_time() + _DELIVERY_SECONDS
         log("job ended", reason=result.reason, wall=f"{result.wall_seconds:.3f}")
         with trio.move_on_after(_DELIVERY_SECONDS):
+            await _send_artifacts(frames, result.artifacts)
             await frames.send(protocol.control(FrameType.RESULT, messages.result_to_json(result)))
 
 
-async def _watch_for_close(frames: FrameStream, client_gone: trio.CancelScope) -> None:
-    """A client has nothing to say while its job runs: closing and chattering end the job alike."""
+async def _listen(
+    frames: FrameStream,
+    job: Job,
+    said: trio.MemorySendChannel[bytes | int],
+    client_gone: trio.CancelScope,
+) -> None:
+    """Pass on input and signals for the job; closing and any other word end it alike."""
     with contextlib.suppress(ProtocolError):
-        await frames.receive()
+        while (frame := await frames.receive()) is not None:
+            if not await _passed_on(frames, messages.parse_word(frame, job), said):
+                break
     client_gone.cancel()
+
+
+async def _passed_on(
+    frames: FrameStream, word: bytes | int, said: trio.MemorySendChannel[bytes | int]
+) -> bool:
+    """Wait until the job takes it, which slows the client down; False if that hangs up meanwhile.
+
+    What it has sent since hides the end of the stream from a reader, and so the kernel is asked.
+    """
+    while True:
+        with trio.move_on_after(_LOOK_SECONDS):
+            await said.send(word)
+            return True
+        if frames.hung_up():
+            return False
 
 
 async def _deliver(output: Output, frames: FrameStream, client_gone: trio.CancelScope) -> None:
@@ -156,6 +197,15 @@ async def _send_tail(frames: FrameStream, kind: FrameType, name: str, stream: He
         await frames.send(protocol.control(FrameType.GAP, messages.gap_to_json(name, dropped)))
     for start in range(0, len(tail), _PIECE):
         await frames.send(Frame(kind, tail[start : start + _PIECE]))
+
+
+async def _send_artifacts(frames: FrameStream, artifacts: tuple[Artifact, ...]) -> None:
+    """Send files that a job gives back: for each its name and size, then its bytes."""
+    for one in artifacts:
+        values = messages.artifact_to_json(one.name, len(one.data))
+        await frames.send(protocol.control(FrameType.ARTIFACT, values))
+        for start in range(0, len(one.data), _PIECE):
+            await frames.send(Frame(FrameType.DATA, one.data[start : start + _PIECE]))
 
 
 def _stream(output: Output, kind: FrameType) -> HeadTail:

@@ -13,21 +13,27 @@ import platform
 import shutil
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import trio
 from attrs import frozen
 
-from executor import messages, place, tree
+from executor import messages, place, probe, trim, zygote
+from executor.boxes import ENVIRONMENT
 from executor.isolation import cgroup
 from executor.isolation.cgroup import Cgroup, Groups
 from executor.isolation.firejail import Firejail
+from executor.isolation.landlock import Landlock
 from executor.isolation.layer import Layer
+from executor.isolation.namespaces import Namespaces
+from executor.isolation.none import Unconfined
+from executor.isolation.prefix import Prefix
 from executor.isolation.rlimit import Rlimit
-from executor.isolation.stack import AUTO, Refused, Stack, Wanted, choose
+from executor.isolation.seccomp import Seccomp
+from executor.isolation.stack import ORDER, Refused, Stack, Wanted, choose, required_by
 from executor.isolation.subreaper import Subreaper
-from executor.job import Runner
+from executor.job import BASE, DATA, Runner
 from executor.journal import log
 from executor.messages import Job, Result, Status
 from executor.output import Output
@@ -35,10 +41,15 @@ from executor.privileges import Identity
 from executor.server import Server
 from executor.settings import Settings
 from executor.workspace import Workspaces
+from executor.zygote import Zygote, ZygoteGone
 
 _PROBE_WORKSPACE = "probe"
-_PROBES = (("python", "print(6 * 7)"), ("bash", "echo $((6 * 7))"))
+_PROBE_OUTPUT = 16 * 1024
 _STDIN = 0
+# What most code imports, and what the trusted code needs of the library.
+_USUAL = ("re", "math", "random", "datetime", "traceback")
+_CACHE = ".matplotlib"
+_DATA = (*_USUAL, "numpy", "pandas", "matplotlib.pyplot", "scipy")
 
 
 @frozen
@@ -48,10 +59,10 @@ class Prepared:
     settings: Settings
     identity: Identity
     listener: socket.socket
-    orders: socket.socket
+    owns_socket: bool
     groups: Groups | None
     profile: str
-    box_source: bytes
+    sources: Mapping[str, str]
     until_stdin_closes: bool
 
 
@@ -67,8 +78,9 @@ def run(prepared: Prepared, announce: Callable[[dict[str, object]], None]) -> No
         raise refused from None
     finally:
         # Only where the directory is our own; elsewhere the next start replaces the socket.
-        with contextlib.suppress(OSError):
-            os.unlink(prepared.settings.socket)
+        if prepared.owns_socket:
+            with contextlib.suppress(OSError):
+                os.unlink(prepared.settings.socket)
 
 
 def _refusal_in(error: BaseException) -> Refused | None:
@@ -82,11 +94,16 @@ def _refusal_in(error: BaseException) -> Refused | None:
 def _stack(prepared: Prepared) -> Stack:
     settings = prepared.settings
     _check_interpreter(settings.python, prepared.identity)
-    asked = frozenset(AUTO if isinstance(settings.stack, str) else settings.stack)
+    asked = frozenset(ORDER if settings.stack == "auto" else settings.stack)
     layers: tuple[Layer, ...] = (
-        Rlimit(asked),
+        Seccomp(),
+        Rlimit(asked, 0 if prepared.identity.shared_uid else settings.jobs_at_once),
         Cgroup(cgroup.usable(prepared.groups)),
+        Namespaces(settings.workspaces, prepared.identity.user),
         Firejail(prepared.profile),
+        Landlock(settings.workspaces),
+        Prefix(settings.prefix),
+        Unconfined(settings.workspaces),
         Subreaper(),
     )
     wanted = Wanted(settings.stack, settings.require, prepared.identity.shared_uid)
@@ -108,34 +125,85 @@ def _check_interpreter(python: str, identity: Identity) -> None:
 async def _serve(
     prepared: Prepared, stack: Stack, announce: Callable[[dict[str, object]], None]
 ) -> None:
-    workspaces = Workspaces(Path(prepared.settings.workspaces))
-    prepared.orders.setblocking(False)
-    orders = trio.socket.from_stdlib_socket(prepared.orders)
-    runner = Runner(prepared.settings, stack, workspaces, orders, prepared.box_source)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_on_signal, runner.stopping)
-        nursery.start_soon(_watch_spawner, orders)
-        if prepared.until_stdin_closes:
-            nursery.start_soon(_stop_when_stdin_closes, runner.stopping)
-        await _prove(runner)
-        tree.give_back_memory()
-        status = _Reporter(prepared, runner)
-        server = Server(runner, prepared.identity.access, status)
-        await server.serve(
-            prepared.listener,
-            ready=lambda: announce({"ready": messages.status_to_json(status())}),
-        )
-        nursery.cancel_scope.cancel()
+    settings = prepared.settings
+    workspaces = Workspaces(Path(settings.workspaces))
+    runner = Runner(settings, stack, workspaces)
+    cache = str(Path(settings.workspaces) / _CACHE)
+    async with zygote.started(settings.python, prepared.sources, _USUAL, cache) as base:
+        runner.boxes.add(BASE, base, settings.warm_boxes)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, runner.stopping)
+            nursery.start_soon(_watch_zygote, base)
+            await nursery.start(runner.boxes.run)
+            nursery.start_soon(runner.sessions.run)
+            nursery.start_soon(_load_data, prepared, runner)
+            if prepared.until_stdin_closes:
+                nursery.start_soon(_stop_when_stdin_closes, runner.stopping)
+            await _prove(runner)
+            trim.give_back_memory()
+            status = _Reporter(prepared, runner)
+            server = Server(runner, prepared.identity.access, status)
+            await server.serve(
+                prepared.listener,
+                ready=lambda: announce({"ready": messages.status_to_json(status())}),
+            )
+            nursery.cancel_scope.cancel()
+
+
+async def _load_data(prepared: Prepared, runner: Runner) -> None:
+    """When code first mentions them, start a zygote that has imported the packages for data."""
+    await runner.wants_data.wait()
+    settings = prepared.settings
+    cache = str(Path(settings.workspaces) / _CACHE)
+    try:
+        async with zygote.started(settings.python, prepared.sources, _DATA, cache) as data:
+            if set(data.loaded) > set(_USUAL):
+                runner.boxes.add(DATA, data, min(1, settings.warm_boxes))
+                log("packages preloaded", names=",".join(data.loaded))
+                await _watch_zygote(data)
+    except Refused as refused:  # they are imported by each job for itself, then
+        log("packages could not be preloaded", why=refused.cause)
 
 
 async def _prove(runner: Runner) -> None:
-    """Run the start-up probe. Raises Refused unless every probe does exactly what it must."""
-    for language, code in _PROBES:
-        output = Output(4096)
+    """Run the start-up probe. Raises Refused unless every line of it holds."""
+    if "prefix" in runner.stack.names:
+        await _believe_prefix(runner)
+    settings = runner.settings
+    for language, code in (
+        ("python", probe.code(runner.workspaces.canary, settings.workspaces)),
+        ("bash", "echo $((6 * 7))"),
+    ):
+        output = Output(_PROBE_OUTPUT)
         result = await runner.run(Job(language, code, _PROBE_WORKSPACE), output)
-        if result.reason != "exit" or result.code != 0 or output.stdout.take(8) != b"42\n":
+        printed = output.stdout.take(_PROBE_OUTPUT)
+        if result.reason != "exit" or result.code != 0:
             raise Refused(*_explain(result, output, language))
+        if language == "python":
+            _check(runner, printed)
+        elif printed != b"42\n":
+            raise Refused("the start-up probe failed: bash did not do its sum", _remedy(""))
     log("probe passed", layers=",".join(runner.stack.names))
+
+
+def _check(runner: Runner, printed: bytes) -> None:
+    """Raise Refused unless the probe found everything as it must be."""
+    table = probe.rows(ENVIRONMENT, os.getuid())
+    findings = probe.judge(table, printed, runner.stack.capabilities)
+    open_ = [f"{one.row.name} ({one.outcome})" for one in findings if not one.held]
+    if open_:
+        raise Refused(f"the start-up probe failed: {', '.join(open_)}", _remedy(""))
+
+
+async def _believe_prefix(runner: Runner) -> None:
+    """Find out what the owner's command does, and whether that is enough."""
+    await runner.believe_what_holds(_PROBE_WORKSPACE)
+    required = required_by(runner.settings.require)
+    if open_ := sorted(required - runner.stack.capabilities):
+        raise Refused(
+            f"the command in [executor] prefix does not give {', '.join(open_)}",
+            "mend the command, or take that out of [executor] require",
+        )
 
 
 def _explain(result: Result, output: Output, language: str) -> tuple[str, str]:
@@ -201,10 +269,10 @@ async def _stop_on_signal(stopping: trio.Event) -> None:
             stopping.set()
 
 
-async def _watch_spawner(orders: trio.socket.SocketType) -> None:
-    """Without the spawner there are no jobs, and only a new start makes another."""
-    await orders.recv(1)
-    raise SpawnerGone("the spawner has died")
+async def _watch_zygote(watched: Zygote) -> None:
+    """Without its zygote there are no jobs, and only a new start makes another."""
+    await watched.orders.recv(1)
+    raise ZygoteGone("a zygote has died")
 
 
 async def _stop_when_stdin_closes(stopping: trio.Event) -> None:
@@ -214,7 +282,3 @@ async def _stop_when_stdin_closes(stopping: trio.Event) -> None:
         while await stdin.receive_some():
             pass
     stopping.set()
-
-
-class SpawnerGone(Exception):
-    """The spawner was killed. The executor ends; whoever supervises it starts it anew."""

@@ -23,15 +23,23 @@ class Limits:
     file_bytes: int = 64 * 1024 * 1024
     open_files: int = 256
     output_bytes: int = 1024 * 1024
+    workspace_bytes: int = 200 * 1024 * 1024
+    workspace_files: int = 10_000
+    artifact_bytes: int = 20 * 1024 * 1024
+    artifact_files: int = 10
 
 
 @frozen
 class Settings:
     """The `[executor]` table.
 
-    `daemon_user` is the account that may connect when root starts us, besides root ('' for none).
+    `user` is the account that is kept for jobs. `daemon_user` is the one that may connect when root
+    or systemd starts us as `user`, besides root ('' for none).
     `stack` is "auto" or a list of layer names; `require` names the capabilities (FS, NET, PID,
     KILL_TREE, MEM_TOTAL, PIDS, CPU, DISK, SYSCALLS, NNP) without which nothing runs.
+    `prefix` is the command that the layer of that name puts before a job's. `warm_boxes` are kept
+    ready. At most `sessions` Python sessions live at once, the longest unused goes first, and each
+    ends when it was not used for `session_idle_seconds`.
     """
 
     socket: str = "/run/famulus/executor.sock"
@@ -42,6 +50,10 @@ class Settings:
     require: tuple[str, ...] = ("FS", "NET", "KILL_TREE", "SYSCALLS", "NNP", "PIDS")
     python: str = "/usr/bin/python3"
     jobs_at_once: int = 2
+    prefix: tuple[str, ...] = ()
+    warm_boxes: int = 3
+    sessions: int = 4
+    session_idle_seconds: float = 1800.0
     limits: Limits = field(factory=Limits)
 
 
@@ -57,6 +69,7 @@ def from_json(values: Mapping[str, Any]) -> Settings:
         **values,
         "stack": stack if isinstance(stack, str) else tuple(stack),
         "require": tuple(values.get("require", Settings().require)),
+        "prefix": tuple(values.get("prefix", ())),
         "limits": Limits(**values.get("limits", {})),
     }
     return Settings(**known)

@@ -1,4 +1,4 @@
-"""What the executor's process does at start, once the spawner has been forked.
+"""What the executor's process does at start.
 
 It reads its settings as JSON from descriptor N, acquires what needs privileges, gives them up,
 and serves. The order matters and is all in `_start`. Everything is imported before root is given
@@ -18,7 +18,7 @@ import os
 import socket
 import sys
 
-from executor import box_channel, place, privileges, profile, service, spawner
+from executor import activation, bundle, place, privileges, profile, service
 from executor.isolation import cgroup
 from executor.isolation.cgroup import Groups
 from executor.isolation.stack import Refused
@@ -28,15 +28,24 @@ from executor.privileges import Identity
 from executor.settings import Settings, from_json
 
 
-def main(orders: socket.socket) -> int:
-    """Run the executor; `orders` is the socket to the spawner. Gives the exit code."""
+def main() -> int:
+    """Run the executor. Gives the exit code."""
     options = _options()
+    listener = None
     try:
-        _start(options, orders)
+        listener = activation.inherited()
+        _start(options, listener)
     except Refused as refused:
         _say({"refused": refused.cause, "remedy": refused.remedy})
         sys.stderr.write(f"executor: {refused}\n")
+        activation.notify(activation.status(str(refused)))
+        if listener is not None:
+            activation.answer(listener, refused)
         return EXIT_CONFIG
+    except BaseException:
+        if listener is not None:
+            activation.answer(listener, Refused("the executor has failed", "its log says why"))
+        raise
     return 0
 
 
@@ -50,28 +59,36 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _start(options: argparse.Namespace, orders: socket.socket) -> None:
+def _start(options: argparse.Namespace, inherited: socket.socket | None) -> None:
     """Acquire, give up root, serve."""
     settings = _settings(options.settings_fd)
-    identity = privileges.identify(options.user, settings.daemon_user)
-    listener = place.bind(settings.socket, identity.daemon)
+    identity = privileges.identify(options.user, settings.user, settings.daemon_user)
+    listener = _listener(settings, identity, inherited)
     place.make_workspaces(settings.workspaces, identity)
     groups = _groups(identity)
-    source = box_channel.load_source()
+    sources = bundle.sources()
     text = profile.load()
     privileges.drop(identity)
-    orders.send(spawner.encode_identity(identity.uid, identity.gid))
     prepared = service.Prepared(
         settings=settings,
         identity=identity,
         listener=listener,
-        orders=orders,
+        owns_socket=inherited is None,
         groups=groups,
         profile=text,
-        box_source=source,
+        sources=sources,
         until_stdin_closes=options.until_stdin_closes,
     )
-    service.run(prepared, _say)
+    service.run(prepared, _say_ready)
+
+
+def _listener(
+    settings: Settings, identity: Identity, inherited: socket.socket | None
+) -> socket.socket:
+    if inherited is None:
+        return place.bind(settings.socket, identity.daemon)
+    activation.check(inherited, settings.socket, identity)
+    return inherited
 
 
 def _settings(fd: int) -> Settings:
@@ -90,6 +107,11 @@ def _groups(identity: Identity) -> Groups | None:
         with contextlib.suppress(OSError):
             cgroup.hand_over(groups, identity.uid, identity.gid)
     return groups
+
+
+def _say_ready(values: dict[str, object]) -> None:
+    _say(values)
+    activation.notify(f"READY=1\n{activation.status('jobs can be run')}")
 
 
 def _say(values: dict[str, object]) -> None:

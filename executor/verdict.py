@@ -12,7 +12,6 @@ import signal
 
 from attrs import frozen
 
-from executor.isolation.layer import Usage
 from executor.settings import Limits
 
 # What can end a job: itself, one of the executor's watchers, or the loss of the box.
@@ -20,6 +19,8 @@ ENDED = "ended"
 TIMEOUT = "timeout"
 CPU = "cpu"
 OUTPUT = "output"
+DISK = "disk"
+UNNAMED = "unnamed"
 STOPPING = "stopping"
 LOST = "lost"
 
@@ -33,8 +34,9 @@ class Facts:
 
     cause: str
     status: int | None
-    usage: Usage
     limits: Limits
+    out_of_memory: bool = False
+    out_of_pids: bool = False
 
 
 @frozen
@@ -58,6 +60,10 @@ def _stopped(facts: Facts) -> Verdict:
         return Verdict("timeout", detail=f"stopped after {limits.wall_seconds:g} s" + _also(facts))
     if facts.cause == CPU:
         return Verdict("cpu", detail=_cpu(limits))
+    if facts.cause == DISK:
+        return Verdict("disk", detail=_disk(limits))
+    if facts.cause == UNNAMED:
+        return Verdict("disk", detail="the disk lost far more than the files in the workspace hold")
     if facts.cause == OUTPUT:
         return Verdict("output", detail=f"stopped after {MOST_OUTPUT >> 20} MiB of output")
     return Verdict("cancelled", detail="the executor is stopping")
@@ -72,7 +78,7 @@ def _ended(facts: Facts) -> Verdict:
 
 def _lost(facts: Facts) -> Verdict:
     """The box's first process is gone without a report: only the job's own can have killed it."""
-    if facts.usage.out_of_memory:
+    if facts.out_of_memory:
         return Verdict("memory", detail=_memory(facts.limits))
     return Verdict("signal", int(signal.SIGKILL), "the job killed the process that watches over it")
 
@@ -83,25 +89,25 @@ def _signalled(number: int, facts: Facts) -> Verdict:
         return Verdict("cpu", detail=_cpu(limits))
     if number == signal.SIGXFSZ:
         return Verdict("disk", detail=f"a file grew over {limits.file_bytes} bytes")
-    if facts.usage.out_of_memory and number == signal.SIGKILL:
+    if facts.out_of_memory and number == signal.SIGKILL:
         return Verdict("memory", detail=_memory(limits))
     return Verdict("signal", number)
 
 
 def _exited(code: int, facts: Facts) -> Verdict:
     """A limit that was hit is the reason only if the job failed: it may well have coped."""
-    if code != 0 and facts.usage.out_of_memory:
+    if code != 0 and facts.out_of_memory:
         return Verdict("memory", code, _memory(facts.limits))
-    if code != 0 and facts.usage.out_of_pids:
+    if code != 0 and facts.out_of_pids:
         return Verdict("pids", code, _pids(facts.limits))
     return Verdict("exit", code)
 
 
 def _also(facts: Facts) -> str:
     """What else a job that ran out of time had run into."""
-    if facts.usage.out_of_pids:
+    if facts.out_of_pids:
         return "; " + _pids(facts.limits)
-    return "; " + _memory(facts.limits) if facts.usage.out_of_memory else ""
+    return "; " + _memory(facts.limits) if facts.out_of_memory else ""
 
 
 def _memory(limits: Limits) -> str:
@@ -114,3 +120,16 @@ def _pids(limits: Limits) -> str:
 
 def _cpu(limits: Limits) -> str:
     return f"the job used its {limits.cpu_seconds} s of processor time"
+
+
+def _disk(limits: Limits) -> str:
+    return f"the workspace grew over {_quota(limits)}; remove some"
+
+
+def full(limits: Limits) -> str:
+    """What to tell of a workspace in which nothing more can be written."""
+    return f"the workspace is over {_quota(limits)}: files can be removed, none can be written"
+
+
+def _quota(limits: Limits) -> str:
+    return f"its {limits.workspace_bytes >> 20} MiB or {limits.workspace_files} files"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+
 import trio
 from attrs import define, field
 
@@ -15,7 +17,7 @@ _READ_SIZE = 64 * 1024
 class FrameStream:
     """Sends and receives frames. It does not own `stream`: whoever opened it closes it."""
 
-    stream: trio.abc.HalfCloseableStream
+    stream: trio.SocketStream
     _reader: FrameReader = field(factory=FrameReader)
 
     async def send(self, frame: Frame) -> None:
@@ -35,6 +37,12 @@ class FrameStream:
                 return None
             self._reader.feed(data)
         return frame
+
+    def hung_up(self) -> bool:
+        """Whether the peer has closed its end, though there may be something to read still."""
+        poll = select.poll()
+        poll.register(self.stream.socket, select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     async def _more(self) -> bytes:
         try:

@@ -4,20 +4,33 @@ The directories lie side by side below one root, which only the executor's own a
 They are kept between jobs. A directory is never reached through a link: what is found under a
 key must be a directory, and the account's own. A workspace whose last job could not be proved
 dead is quarantined: nothing runs in it until the executor has been started anew.
+
+Each workspace has a revision, a number that goes up before and after whatever may write in it. Who
+finds the number unchanged knows that the files are. It stands in a small file beside the
+workspaces and is written through to the kernel each time: killing us loses nothing, and a key
+that is used again after its workspace was discarded goes on where it was.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import trio
 from attrs import define, field, frozen
 
+from executor import removal
+from executor.beneath import Beneath
+
 _CANARY = ".canary"
+_REVISIONS = ".revisions"
+_KEY = re.compile(r"[a-z0-9-]{1,64}")
+_MODE = 0o700
 
 
 class WorkspaceRefused(Exception):
@@ -45,6 +58,7 @@ class Workspaces:
     root: Path
     _locks: dict[str, _Lock] = field(factory=dict)
     _quarantined: set[str] = field(factory=set)
+    _revisions: dict[str, int] = field(factory=dict)
 
     @property
     def canary(self) -> str:
@@ -77,6 +91,67 @@ class Workspaces:
     def quarantine(self, key: str) -> None:
         self._quarantined.add(key)
 
+    def keys(self) -> list[str]:
+        """The keys of all workspaces that there are, sorted."""
+        with os.scandir(self.root) as found:
+            names = [one.name for one in found if one.is_dir(follow_symlinks=False)]
+        return sorted(name for name in names if _KEY.fullmatch(name))
+
+    def exists(self, key: str) -> bool:
+        return (self.root / key).is_dir()
+
+    def discard(self, key: str) -> int:
+        """Remove a workspace with all that is in it; gives how many names went.
+
+        The caller holds it. Raises FileRefused if it cannot be removed. Waits for the disk.
+        """
+        with Beneath.at(str(self.root)) as root:
+            return removal.remove(root, key)
+
+    # ---- revisions ----
+
+    def revision(self, key: str) -> int:
+        """How often the workspace has been written to, as far as can be told; 0 for never."""
+        if key not in self._revisions:
+            self._revisions[key] = self._read_revision(key)
+        return self._revisions[key]
+
+    def bump(self, key: str) -> int:
+        """Count the revision up and give the new one: before and after whatever may write.
+
+        Raises WorkspaceRefused if it cannot be written down.
+        """
+        number = self.revision(key) + 1
+        path = self.root / _REVISIONS / key
+        try:
+            self._write_revision(path, number)
+        except OSError as error:
+            raise WorkspaceRefused(f"{path} cannot be written: {error.strerror}") from error
+        self._revisions[key] = number
+        return number
+
+    def _read_revision(self, key: str) -> int:
+        """What the file says. In place of nonsense, a number that no workspace has got to."""
+        try:
+            return int((self.root / _REVISIONS / key).read_bytes()[:20])
+        except FileNotFoundError:
+            return 0
+        except (OSError, ValueError):
+            return time.time_ns()
+
+    def _write_revision(self, path: Path, number: int) -> None:
+        """Twenty digits, always as many, so that a write replaces what was there in one step."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            path.parent.mkdir(mode=0o700)
+            descriptor = os.open(path, flags, 0o600)
+        try:
+            os.pwrite(descriptor, b"%020d" % number, 0)
+        finally:
+            os.close(descriptor)
+
     def _open(self, key: str) -> Workspace:
         if key in self._quarantined:
             raise WorkspaceRefused(
@@ -90,11 +165,16 @@ class Workspaces:
             raise WorkspaceRefused(f"{path} cannot be made: {error.strerror}") from error
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise WorkspaceRefused(f"{path} is not a directory of uid {os.getuid()}; move it away")
+        try:
+            if stat.S_IMODE(found.st_mode) != _MODE:
+                path.chmod(_MODE)  # a job may have closed it; only we can put anything in its place
+        except OSError as error:
+            raise WorkspaceRefused(f"{path} cannot be opened: {error.strerror}") from error
         return Workspace(str(path), f"{found.st_dev}:{found.st_ino}")
 
 
 def _made(path: Path) -> os.stat_result:
     """Make the directory if there is nothing, and look at what is there without following it."""
     with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
+        path.mkdir(mode=_MODE)
     return os.lstat(path)

@@ -54,6 +54,7 @@ class Host:
     apt: bool
     firejail: bool
     system_python: bool
+    matplotlib: bool
     ensurepip: bool
     certificates: bool
     executor_user: bool
@@ -65,6 +66,7 @@ class Target:
 
     venv: Path
     locks: tuple[str, ...]
+    plots: bool = False  # whether jobs are to draw: 40 s and 100 MB, worth it for tests
 
     @property
     def python(self) -> Path:
@@ -84,14 +86,18 @@ class Target:
 # --- Decisions ------------------------------------------------------------------------------
 
 
-def missing_packages(host: Host, *, made: bool) -> tuple[str, ...]:
-    """Debian packages to install; an environment that is `made` no longer needs what makes one."""
+def missing_packages(host: Host, *, made: bool, plots: bool = False) -> tuple[str, ...]:
+    """Debian packages to install; an environment that is `made` no longer needs what makes one.
+
+    `plots`: matplotlib for jobs, where apt can install it; nobody is asked to do so by hand.
+    """
     wanted = [
         ("firejail", not host.firejail),
         # Jobs run /usr/bin/python3, whichever Python runs the program.
         ("python3", not host.system_python),
         ("python3-venv", not (made or host.ensurepip)),
         ("ca-certificates", not (made or host.certificates)),
+        ("python3-matplotlib", plots and host.root and host.apt and not host.matplotlib),
     ]
     return tuple(package for package, absent in wanted if absent)
 
@@ -124,6 +130,7 @@ def look() -> Host:
         apt=shutil.which("apt-get") is not None,
         firejail=shutil.which("firejail") is not None,
         system_python=Path("/usr/bin/python3").exists(),
+        matplotlib=Path("/usr/lib/python3/dist-packages/matplotlib").exists(),
         ensurepip=has_ensurepip(),
         certificates=debian.has_certificates(os.environ),
         executor_user=debian.user_exists(EXECUTOR_USER) and EXECUTOR_HOME.is_dir(),
@@ -250,14 +257,15 @@ def parse(arguments: Sequence[str]) -> Target:
     parser.add_argument("purpose", choices=sorted(LOCKS))
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="the environment")
     options = parser.parse_args(arguments)
-    return Target(venv=options.venv.absolute(), locks=LOCKS[options.purpose])
+    locks, plots = LOCKS[options.purpose], options.purpose == "test"
+    return Target(venv=options.venv.absolute(), locks=locks, plots=plots)
 
 
 def prepare(target: Target) -> None:
     """Brings host and environment to where they should be; raises PrepareError."""
     check_version(sys.version_info[:2])
     host = look()
-    prepare_host(host, missing_packages(host, made=usable(target)))
+    prepare_host(host, missing_packages(host, made=usable(target), plots=target.plots))
     if ready(target):
         return
     with one_at_a_time(target):

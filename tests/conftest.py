@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import signal
 
+from hypothesis import settings
+
 
 def pytest_configure() -> None:
+    # How long an example takes on a busy machine says nothing.
+    settings.register_profile("famulus", parent=settings.default, deadline=None)
+    settings.load_profile("famulus")
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,13 +16,14 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from attrs import evolve, frozen
 
 from executor.isolation.layer import Capability, Layer, Missing, Plan, Usage
+from executor.settings import Limits
 
 ROOT = Path("/sys/fs/cgroup")
 # What a job is held to, and what is needed to know and end it. cpuacct and freezer are v1's.
@@ -33,6 +34,8 @@ _SPARE_PROCESSES = 4
 _SPARE_MEMORY = 16 * 1024 * 1024
 # A group is busy until its last process is reaped, which the keeper has just seen to.
 _REMOVE_SECONDS = 0.2
+# More than any of the files that are read here, but for the list of a group's processes.
+_READ_SIZE = 64 * 1024
 
 _REMEDY = (
     "start the executor as root with --user, or under systemd with Delegate=yes; "
@@ -50,8 +53,8 @@ class Groups:
     version: int
     parents: Mapping[str, Path]
 
-    def of(self, job: str) -> dict[str, Path]:
-        return {name: parent / job for name, parent in self.parents.items()}
+    def of(self, box: str) -> dict[str, str]:
+        return {name: f"{parent}/{box}" for name, parent in self.parents.items()}
 
 
 class Cgroup(Layer):
@@ -60,6 +63,7 @@ class Cgroup(Layer):
     def __init__(self, groups: Groups | None) -> None:
         """`groups` as found by `find`, or None where the host has none for us."""
         self._groups = groups
+        self._limits: dict[str, Limits] = {}
 
     def capabilities(self, _stack: frozenset[str]) -> frozenset[Capability]:
         return frozenset({Capability.MEM_TOTAL, Capability.PIDS, Capability.CPU})
@@ -73,69 +77,94 @@ class Cgroup(Layer):
         return "" if self._groups is None else f"v{self._groups.version}"
 
     def begin(self, plan: Plan) -> Plan:
-        groups = self._of(plan.job)
+        groups = self._of(plan.name)
         for path in set(groups.values()):
-            path.mkdir(mode=0o755)
-        for path, value in self._settings(plan, groups):
-            path.write_text(str(value))
-        joins = tuple(str(path / "cgroup.procs") for path in sorted(set(groups.values())))
+            os.mkdir(path, 0o755)
+        self._apply(plan, groups)
+        if self._version == 2:  # noqa: PLR2004 - the version's name is its number
+            return evolve(plan, cgroup=groups["memory"])
+        joins = tuple(f"{path}/cgroup.procs" for path in sorted(set(groups.values())))
         return evolve(plan, joins=(*plan.joins, *joins))
 
-    def kill(self, job: str) -> None:
-        groups = self._of(job)
+    def limit(self, plan: Plan) -> Plan:
+        self._apply(plan, self._of(plan.name))
+        return plan
+
+    def stray(self, box: str) -> str:
+        """A group with nobody in it holds nobody, whatever its limits say."""
+        if all(_populated(path) for path in set(self._of(box).values())):
+            return ""
+        return "the box is not in the cgroup that was made for it"
+
+    def freeze(self, box: str, *, on: bool) -> None:
+        groups = self._of(box)
         with contextlib.suppress(OSError):
-            if self._version == 2:  # noqa: PLR2004 - the version's name is its number
-                _write(groups["memory"] / "cgroup.kill", "1")
+            if self._version == 2:  # noqa: PLR2004 - as above
+                _write(f"{groups['memory']}/cgroup.freeze", "1" if on else "0")
+            elif groups:
+                _write(f"{groups['freezer']}/freezer.state", "FROZEN" if on else "THAWED")
+
+    def kill(self, box: str) -> None:
+        groups = self._of(box)
+        with contextlib.suppress(OSError):
+            if self._version == 2:  # noqa: PLR2004 - as above
+                _write(f"{groups['memory']}/cgroup.kill", "1")
             else:
                 _kill_frozen(groups["freezer"])
 
-    def usage(self, job: str) -> Usage:
-        groups = self._of(job)
+    def usage(self, box: str) -> Usage:
+        """Four small files, read the short way: it is asked for several times in a job."""
+        groups = self._of(box)
+        memory, pids = groups["memory"], groups["pids"]
         if self._version == 1:
             return Usage(
-                cpu_seconds=_number(groups["cpuacct"] / "cpuacct.usage", 1e-9),
-                peak_memory_bytes=_whole(groups["memory"] / "memory.max_usage_in_bytes"),
-                out_of_memory=_counter(groups["memory"] / "memory.oom_control", "oom_kill") > 0,
-                out_of_pids=_counter(groups["pids"] / "pids.events", "max") > 0,
+                cpu_seconds=_number(f"{groups['cpuacct']}/cpuacct.usage", 1e-9),
+                peak_memory_bytes=_whole(f"{memory}/memory.max_usage_in_bytes"),
+                oom_kills=_counter(f"{memory}/memory.oom_control", b"oom_kill"),
+                refused_forks=_counter(f"{pids}/pids.events", b"max"),
             )
-        group = groups["memory"]
         return Usage(
-            cpu_seconds=_counter(group / "cpu.stat", "usage_usec") / 1e6,
-            peak_memory_bytes=_whole(group / "memory.peak"),
-            out_of_memory=_counter(group / "memory.events", "oom_kill") > 0,
-            out_of_pids=_counter(group / "pids.events", "max") > 0,
+            cpu_seconds=_counter(f"{memory}/cpu.stat", b"usage_usec") / 1e6,
+            peak_memory_bytes=_whole(f"{memory}/memory.peak"),
+            oom_kills=_counter(f"{memory}/memory.events", b"oom_kill"),
+            refused_forks=_counter(f"{memory}/pids.events", b"max"),
         )
 
-    def end(self, job: str) -> None:
-        """Remove the job's groups. One that stays busy is swept when an executor next starts."""
-        deadline = time.monotonic() + _REMOVE_SECONDS
-        for path in set(self._of(job).values()):
-            while not _removed(path) and time.monotonic() < deadline:
-                time.sleep(0.001)
+    def end(self, box: str) -> None:
+        """Remove the box's groups. One that stays busy is swept when an executor next starts."""
+        self._limits.pop(box, None)
+        _remove_all(set(self._of(box).values()))
 
     @property
     def _version(self) -> int:
         return self._groups.version if self._groups else 0
 
-    def _of(self, job: str) -> dict[str, Path]:
-        return self._groups.of(job) if self._groups else {}
+    def _of(self, box: str) -> dict[str, str]:
+        return self._groups.of(box) if self._groups else {}
 
-    def _settings(self, plan: Plan, groups: Mapping[str, Path]) -> list[tuple[Path, int]]:
+    def _apply(self, plan: Plan, groups: Mapping[str, str]) -> None:
+        """Write what has changed; most jobs have the limits that their box was made with."""
+        if self._limits.get(plan.name) == plan.limits:
+            return
+        for path, value in self._settings(plan, groups):
+            _write(path, str(value))
+        self._limits[plan.name] = plan.limits
+
+    def _settings(self, plan: Plan, groups: Mapping[str, str]) -> list[tuple[str, int]]:
         memory = plan.limits.memory_bytes + _SPARE_MEMORY
         pids = plan.limits.pids + _SPARE_PROCESSES
         if self._version == 1:
             return [
-                (groups["memory"] / "memory.limit_in_bytes", memory),
-                (groups["pids"] / "pids.max", pids),
+                (f"{groups['memory']}/memory.limit_in_bytes", memory),
+                (f"{groups['pids']}/pids.max", pids),
             ]
         group = groups["memory"]
         wanted = [
-            (group / "memory.max", memory),
-            (group / "memory.swap.max", 0),
-            (group / "memory.oom.group", 1),
-            (group / "pids.max", pids),
+            (f"{group}/memory.max", memory),
+            (f"{group}/memory.swap.max", 0),
+            (f"{group}/pids.max", pids),
         ]
-        return [(path, value) for path, value in wanted if path.exists()]
+        return [(path, value) for path, value in wanted if os.path.exists(path)]
 
 
 # ---- finding and making the groups ----
@@ -204,37 +233,56 @@ def _settle(base: Path) -> bool:
         leaf = base / "executor"
         leaf.mkdir(exist_ok=True)
         for pid in (base / "cgroup.procs").read_text().split():
-            _write(leaf / "cgroup.procs", pid)
-        _write(base / "cgroup.subtree_control", " ".join(f"+{name}" for name in _V2))
+            _write(f"{leaf}/cgroup.procs", pid)
+        _write(f"{base}/cgroup.subtree_control", " ".join(f"+{name}" for name in _V2))
     except OSError:
         return False
     return True
 
 
 def sweep(groups: Groups) -> None:
-    """Remove the groups that an executor left behind which is no more. Names are job-PID-NUMBER."""
-    for parent in set(groups.parents.values()):
-        for path in parent.glob("job-*-*"):
-            if not Path("/proc", path.name.split("-")[1]).exists():
-                _removed(path)
+    """Remove the groups that an executor left behind which is no more. Names are box-PID-NUMBER.
+
+    What it had frozen when it was killed is thawed, and then dies of the signals that wait for it.
+    """
+    found = (path for parent in set(groups.parents.values()) for path in parent.glob("box-*-*"))
+    left = [str(one) for one in found if not Path("/proc", one.name.split("-")[1]).exists()]
+    for path in left:
+        with contextlib.suppress(OSError):
+            _thaw(path)
+    _remove_all(left)
 
 
 # ---- single files ----
 
 
-def _kill_frozen(group: Path) -> None:
-    _write(group / "freezer.state", "FROZEN")
+def _kill_frozen(group: str) -> None:
+    _write(f"{group}/freezer.state", "FROZEN")
     try:
-        for pid in (group / "cgroup.procs").read_text().split():
+        for pid in _read(f"{group}/cgroup.procs").split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
     finally:
-        _write(group / "freezer.state", "THAWED")
+        _write(f"{group}/freezer.state", "THAWED")
 
 
-def _removed(path: Path) -> bool:
+def _thaw(group: str) -> None:
+    """Let the processes of a v1 freezer group go on; any other group has none to thaw."""
+    if os.path.exists(f"{group}/freezer.state"):
+        _write(f"{group}/freezer.state", "THAWED")
+
+
+def _remove_all(paths: Collection[str]) -> None:
+    """Remove groups; one is busy until its last process is gone, for which there is little time."""
+    deadline = time.monotonic() + _REMOVE_SECONDS
+    for path in paths:
+        while not _removed(path) and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+
+def _removed(path: str) -> bool:
     try:
-        path.rmdir()
+        os.rmdir(path)
     except FileNotFoundError:
         return True
     except OSError:
@@ -242,27 +290,45 @@ def _removed(path: Path) -> bool:
     return True
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
-def _number(path: Path, unit: float) -> float | None:
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_CREAT, 0o600)
     try:
-        return int(path.read_text()) * unit
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, _READ_SIZE)
+    finally:
+        os.close(fd)
+
+
+def _populated(group: str) -> bool:
+    try:
+        return bool(_read(f"{group}/cgroup.procs"))
+    except OSError:
+        return False
+
+
+def _number(path: str, unit: float) -> float | None:
+    try:
+        return int(_read(path)) * unit
     except (OSError, ValueError):
         return None
 
 
-def _whole(path: Path) -> int | None:
+def _whole(path: str) -> int | None:
     found = _number(path, 1)
     return None if found is None else int(found)
 
 
-def _counter(path: Path, name: str) -> int:
+def _counter(path: str, name: bytes) -> int:
     """Read one line of a flat keyed file; 0 if it is not there."""
     try:
-        lines = path.read_text().splitlines()
+        words = _read(path).split()
     except OSError:
         return 0
-    pairs = (line.split() for line in lines)
-    return next((int(value) for key, value in pairs if key == name), 0)
+    return int(words[words.index(name) + 1]) if name in words else 0

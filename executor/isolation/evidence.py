@@ -1,6 +1,6 @@
 """Judging the evidence from inside the box against what the layers have promised.
 
-The box reports a few plain observations (`executor.box.observe`). For each promise there is
+The box reports a few plain observations (`executor.inside.box.observe`). For each promise there is
 something that must be seen if it is kept; whatever does not fit is named, and a single misfit
 means that no user code is sent. A pure function: the tests are a table.
 """
@@ -34,6 +34,15 @@ def misfits(seen: Seen, outside: Outside, promised: frozenset[Capability]) -> li
     return found
 
 
+def broken(seen: Seen, outside: Outside, promised: frozenset[Capability]) -> frozenset[Capability]:
+    """Give the promises that are not kept, of those that are made."""
+    return frozenset(
+        capability
+        for capability, fits, _ in _BY_CAPABILITY
+        if capability in promised and not fits(seen, outside)
+    )
+
+
 def _zero(seen: Seen, *names: str) -> bool:
     return all(seen.get(name, "x").strip("0") == "" for name in names)
 
@@ -47,6 +56,7 @@ _ALWAYS: tuple[tuple[_Check, str], ...] = (
         lambda seen, out: seen.get("workspace") == out.workspace,
         "the working directory is not the job's workspace",
     ),
+    (lambda seen, _: seen.get("groups") == "0", "the job has supplementary groups"),
     (lambda seen, _: seen.get("writable") == "True", "the workspace is not writable"),
     (lambda seen, _: _zero(seen, "CapEff", "CapPrm"), "the job has capabilities"),
 )
@@ -59,8 +69,8 @@ _BY_CAPABILITY: tuple[tuple[Capability, _Check, str], ...] = (
     ),
     (
         Capability.NET,
-        lambda seen, _: seen.get("interfaces") == "lo",
-        "the job sees network interfaces besides its own loopback",
+        lambda seen, _: seen.get("interfaces") == "lo" or seen.get("sockets") == "denied",
+        "the job can open sockets and sees network interfaces besides its own loopback",
     ),
     (
         Capability.PID,
@@ -79,7 +89,7 @@ _BY_CAPABILITY: tuple[tuple[Capability, _Check, str], ...] = (
     ),
     (Capability.NNP, lambda seen, _: seen.get("NoNewPrivs") == "1", "no_new_privs is not set"),
     (
-        Capability.NNP,
+        Capability.PID,
         lambda seen, _: _zero(seen, "CapBnd"),
         "the capability bounding set is not empty",
     ),

@@ -80,12 +80,11 @@ class Firejail(Layer):
             self._binary,
             "--quiet",
             "--noprofile",
-            "--keep-fd=3",
+            "--keep-fd=3,4",
             f"--private={plan.workspace}",
             *self._options,
             *(f"--blacklist={path}" for path in hidden(keep, _entries)),
-            *plan.argv,  # not after "--", which makes firejail start the account's shell
-        )
+        )  # no "--" at the end: it makes firejail start the account's shell
         return evolve(plan, argv=argv)
 
     def _missing_home(self) -> Missing | None:

@@ -5,20 +5,21 @@ do its best: either the host has what the layer needs, or `missing` says what is
 would cure it. Promises are not believed, either. What can be seen from inside the box is checked
 there before user code runs (`executor.isolation.evidence`).
 
-A job goes through a layer in four steps, any of which a layer may leave out. `begin` changes the
-plan by which the job is started and acquires what the job needs on the host; `kill` ends the
-job's processes by the layer's own means, besides the keeper's; `usage` says what was used; `end`
-releases everything. All four are plain functions that finish in well under a millisecond or two,
-so they are called without leaving the event loop.
+A box goes through a layer in five steps, any of which a layer may leave out. `begin` changes the
+plan by which the box is started and acquires what it needs on the host; `limit` applies the
+limits of a job, once it is known which job the box is for; `kill` ends the box's processes by the
+layer's own means, besides its owner's; `usage` says what was used; `end` releases everything. All
+are plain functions that finish in well under a millisecond or two, so they are called without
+leaving the event loop. `freeze` is for the one who must look at files while nobody writes them.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from executor.settings import Limits
 
@@ -34,7 +35,7 @@ class Capability(enum.StrEnum):
     MEM_TOTAL = "MEM_TOTAL"  # a limit on the memory of all its processes together
     PIDS = "PIDS"  # a limit on the number of its processes
     CPU = "CPU"  # a limit on the processor time of all its processes together
-    DISK = "DISK"  # a limit on what it leaves in its workspace
+    DISK = "DISK"  # a limit on what it leaves in its workspace, kept by a watcher
     SYSCALLS = "SYSCALLS"  # a system call filter
     NNP = "NNP"  # cannot gain privileges by exec
 
@@ -49,31 +50,49 @@ class Missing:
 
 @frozen
 class Plan:
-    """How a job's first process will be started. Layers make a new one out of an old one.
+    """How a box will be started. Layers make a new one out of an old one.
 
-    `command` is what runs inside the box; `argv` what is executed to get there. `rlimits` maps
-    resource numbers to limits that the box sets before user code. `joins` are cgroup.procs files
-    that the first process enters before exec. `keep` are paths outside the workspace that the
-    job has to see.
+    `name` is the box's own. `confinement` is what the box does to itself (`executor.inside.box`):
+
+    - `view`: what it sees in namespaces of its own (`executor.inside.spaces`); without one there
+      are none, and a keeper looks after it
+    - `workspaces`: the directory that holds its workspace, if it has to go there itself
+    - `landlock`: `readable` and `writable` paths
+    - `filter`: "open", or "closed" where sockets would lead out
+
+    `argv` is a command that confines what follows it and is executed; empty means that the box is
+    a fork, with nothing to execute. `workspace` is a path, known from the start only to a box that
+    is executed. `rlimits` maps resource numbers to limits that the box sets before user code.
+    `joins` are cgroup.procs files that the first process enters; `cgroup` is a cgroup v2 directory
+    that it is born in. `keep` are paths outside the workspace that the job has to see.
     """
 
-    job: str
-    workspace: str
+    name: str
     limits: Limits
-    argv: tuple[str, ...]
+    workspace: str = ""
+    confinement: Mapping[str, Any] = field(factory=dict)
+    argv: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     rlimits: Mapping[int, int] = field(factory=dict)
     joins: tuple[str, ...] = ()
+    cgroup: str = ""
+
+    def confined(self, **more: object) -> Plan:
+        """The same plan with more in its confinement."""
+        return evolve(self, confinement={**self.confinement, **more})
 
 
 @frozen
 class Usage:
-    """What a layer knows about a job after (or while) it ran; None where it cannot tell."""
+    """What a layer knows about a box after (or while) it ran; None where it cannot tell.
+
+    `oom_kills` and `refused_forks` count how often the kernel enforced a limit.
+    """
 
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
-    out_of_memory: bool = False
-    out_of_pids: bool = False
+    oom_kills: int = 0
+    refused_forks: int = 0
 
 
 class Layer:
@@ -94,14 +113,25 @@ class Layer:
         return ""
 
     def begin(self, plan: Plan) -> Plan:
-        """Take part in starting a job; raises OSError if that cannot be done."""
+        """Take part in starting a box; raises OSError if that cannot be done."""
         return plan
 
-    def kill(self, job: str) -> None:
-        """Kill the processes of a job; must be safe to call again."""
+    def limit(self, plan: Plan) -> Plan:
+        """Apply `plan.limits` to a box that has begun; raises OSError if that cannot be done."""
+        return plan
 
-    def usage(self, job: str) -> Usage | None:
-        """Say what the job has used so far."""
+    def stray(self, _box: str) -> str:
+        """Say so if a box that has begun is not in this layer's hands; else ''."""
+        return ""
 
-    def end(self, job: str) -> None:
-        """Release what `begin` acquired. Called once the job's processes are gone."""
+    def freeze(self, box: str, *, on: bool) -> None:
+        """Stop all processes of a box, or let them go on; only where the kernel can do that."""
+
+    def kill(self, box: str) -> None:
+        """Kill the processes of a box; must be safe to call again."""
+
+    def usage(self, box: str) -> Usage | None:
+        """Say what a box has used so far."""
+
+    def end(self, box: str) -> None:
+        """Release what `begin` acquired. Called once the box's processes are gone."""

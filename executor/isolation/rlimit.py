@@ -2,8 +2,9 @@
 
 They are set by the box just before user code, hard and soft alike, so a job can only lower them.
 They isolate nothing, and most of them bind one process only: four processes have four times the
-memory. The exception is the number of processes, which inside a user namespace of the job's own
-counts that namespace alone, and is then a true limit for the job.
+memory. The exception is the number of processes. In a user namespace of the job's own it counts
+that namespace alone, and is a true limit for the job; without one it counts the account, and holds
+all jobs together to what they may have together.
 """
 
 from __future__ import annotations
@@ -20,24 +21,30 @@ from executor.settings import Limits
 _ADDRESS_SPACE = 4 * 1024**3
 # The box's own processes count too, and a cgroup should be the first to say no: it keeps count.
 _SPARE_PROCESSES = 8
+# The executor, its zygotes, keepers, boxes and sessions, where they count as well.
+_OWN_PROCESSES = 64
 # Layers that give each job a user namespace of its own.
-_WITH_USER_NAMESPACE = frozenset({"firejail"})
+_WITH_USER_NAMESPACE = frozenset({"namespaces", "firejail"})
 
 
 class Rlimit(Layer):
     name: ClassVar[str] = "rlimit"
 
-    def __init__(self, stack: frozenset[str]) -> None:
+    def __init__(self, stack: frozenset[str], jobs: int) -> None:
+        """`jobs` can run at once under an account that nobody else has; 0 if somebody has."""
         self._own_user_namespace = bool(stack & _WITH_USER_NAMESPACE)
+        self._jobs = jobs
 
-    def capabilities(self, _stack: frozenset[str]) -> frozenset[Capability]:
-        return frozenset({Capability.PIDS}) if self._own_user_namespace else frozenset()
+    def capabilities(self, stack: frozenset[str]) -> frozenset[Capability]:
+        """DISK is kept by the limit on a file and the executor's watch over the workspace."""
+        counted = stack & _WITH_USER_NAMESPACE or self._jobs
+        return frozenset({Capability.DISK, *([Capability.PIDS] if counted else [])})
 
-    def begin(self, plan: Plan) -> Plan:
-        return evolve(plan, rlimits={**plan.rlimits, **self._limits(plan.limits)})
+    def limit(self, plan: Plan) -> Plan:
+        return evolve(plan, rlimits=self._limits(plan.limits))
 
     def _limits(self, limits: Limits) -> dict[int, int]:
-        """Without a user namespace NPROC would count every process of the account: left alone."""
+        """Without a user namespace NPROC counts every process of the account: of all jobs."""
         values = {
             resource.RLIMIT_AS: _ADDRESS_SPACE,
             resource.RLIMIT_CPU: limits.cpu_seconds + 1,
@@ -47,4 +54,6 @@ class Rlimit(Layer):
         }
         if self._own_user_namespace:
             values[resource.RLIMIT_NPROC] = limits.pids + _SPARE_PROCESSES
+        elif self._jobs:
+            values[resource.RLIMIT_NPROC] = limits.pids * self._jobs + _OWN_PROCESSES
         return values

@@ -2,22 +2,31 @@
 
 `choose` is a decision over plain values: the layers there could be, what the configuration asks
 for, and what each layer says it lacks. A layer that was asked for by name and cannot work is a
-refusal. With "auto", layers that cannot work are left out and noted, and then the same question
-is asked of what remains: does it cover everything in `require`? There is no fallback.
+refusal. With "auto", the best that isolates here is taken; what cannot work is left out and noted.
+Then the same question is asked of either: does it cover everything in `require`? There is no
+fallback from that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import NoReturn
 
 from attrs import field, frozen
 
 from executor.isolation.layer import Capability, Layer, Missing
 
-# In the order in which a job goes through them: the one that builds the command line last.
-AUTO = ("rlimit", "cgroup", "firejail", "subreaper")
-# "auto" never runs a job without at least one of these, whatever `require` says.
-_ISOLATING = frozenset({"firejail"})
+# In the order in which a box goes through them.
+ORDER = (
+    *("seccomp", "rlimit", "cgroup"),
+    *("namespaces", "firejail", "landlock", "prefix", "none"),
+    "subreaper",
+)
+# "auto" takes the first of these that works, and never runs a job without one, whatever `require`
+# says.
+ISOLATING = ("namespaces", "firejail", "landlock")
+# What "auto" takes besides, as far as it works.
+_BESIDES = frozenset({"seccomp", "rlimit", "cgroup", "subreaper"})
 # Jobs that have the daemon's own uid could read its files and signal it without these.
 _NEEDED_WITH_SHARED_UID = frozenset({Capability.FS, Capability.PID})
 # What no layer of ours enforces everywhere; missing, it is reported as soft.
@@ -61,42 +70,39 @@ class Wanted:
 
 def choose(wanted: Wanted, known: Mapping[str, Layer]) -> Stack:
     """Give the stack for this host; raises Refused with the cause and the remedy."""
-    required = _required(wanted)
-    lacking: dict[str, Missing] = {}
-    layers: list[Layer] = []
-    for name in _names(wanted.stack, known):
-        missing = known[name].missing()
-        if missing is None:
-            layers.append(known[name])
-        else:
-            lacking[name] = missing
-    if wanted.stack == "auto":
-        _check_isolates(layers, lacking)
-    elif lacking:
-        name, missing = next(iter(lacking.items()))
-        raise Refused(f"[executor] stack asks for {name}, but {missing.cause}", missing.remedy)
+    required = required_by(wanted.require)
+    layers, lacking = _auto(known) if wanted.stack == "auto" else _named(wanted.stack, known)
     names = frozenset(layer.name for layer in layers)
     covered = frozenset().union(*(layer.capabilities(names) for layer in layers))
-    _check_covered(required - covered, lacking, known)
+    stack = Stack(tuple(layers), covered, _notes(lacking))
+    check_covered(stack, required, known, lacking)
     if wanted.shared_uid:
         _check_shared_uid(covered)
-    notes = tuple(f"without {name}: {missing.cause}" for name, missing in lacking.items())
-    return Stack(tuple(layers), covered, notes)
+    return stack
 
 
-def _required(wanted: Wanted) -> frozenset[Capability]:
-    unknown = [name for name in wanted.require if name not in Capability.__members__]
-    if unknown:
-        raise Refused(
-            f"[executor] require names {unknown[0]!r}, which is no capability",
-            f"use some of {', '.join(Capability.__members__)}",
-        )
-    return frozenset(Capability[name] for name in wanted.require)
+def _auto(known: Mapping[str, Layer]) -> tuple[list[Layer], dict[str, Missing]]:
+    """What this host has: everything that helps, and the best that isolates."""
+    layers: list[Layer] = []
+    lacking: dict[str, Missing] = {}
+    isolated = False
+    for name in ORDER:
+        if name not in known or not (name in _BESIDES or (name in ISOLATING and not isolated)):
+            continue
+        missing = known[name].missing()
+        if missing is not None:
+            lacking[name] = missing
+            continue
+        layers.append(known[name])
+        isolated = isolated or name in ISOLATING
+    if not isolated:
+        _nothing_isolates(lacking)
+    return layers, lacking
 
 
-def _names(stack: str | tuple[str, ...], known: Mapping[str, Layer]) -> Iterable[str]:
-    if stack == "auto":
-        return AUTO
+def _named(
+    stack: str | tuple[str, ...], known: Mapping[str, Layer]
+) -> tuple[list[Layer], dict[str, Missing]]:
     asked = {stack} if isinstance(stack, str) else set(stack)
     unknown = sorted(asked - known.keys())
     if unknown:
@@ -104,36 +110,76 @@ def _names(stack: str | tuple[str, ...], known: Mapping[str, Layer]) -> Iterable
             f"[executor] stack names {unknown[0]!r}, which is no layer",
             f'use "auto" or some of {", ".join(known)}',
         )
-    return [name for name in AUTO if name in asked]
+    layers = [known[name] for name in ORDER if name in asked]
+    for layer in layers:
+        missing = layer.missing()
+        if missing is not None:
+            raise Refused(
+                f"[executor] stack asks for {layer.name}, but {missing.cause}", missing.remedy
+            )
+    _check_one_way(layers)
+    return layers, {}
 
 
-def _check_isolates(layers: list[Layer], lacking: Mapping[str, Missing]) -> None:
-    """Refuse "auto" where nothing is left that isolates."""
-    if _ISOLATING & {layer.name for layer in layers}:
-        return
-    causes = [lacking[name] for name in sorted(_ISOLATING & lacking.keys())]
+def _check_one_way(layers: list[Layer]) -> None:
+    """Two that build the box would each undo the other, and none is no layer on top of others."""
+    builders = [layer.name for layer in layers if layer.name in {*ISOLATING, "prefix", "none"}]
+    if len(builders) > 1:
+        raise Refused(
+            f"[executor] stack names {' and '.join(builders)}, of which a box can have one",
+            "leave all but one out",
+        )
+    if not builders:
+        raise Refused(
+            "[executor] stack names nothing that isolates a job",
+            f'add one of {", ".join(ISOLATING)}; or "none", which says that you want no isolation',
+        )
+
+
+def _nothing_isolates(lacking: Mapping[str, Missing]) -> NoReturn:
+    causes = [lacking[name] for name in ISOLATING if name in lacking]
     raise Refused(
         f"nothing on this host can isolate a job: {'; '.join(one.cause for one in causes)}",
         " or ".join(one.remedy for one in causes),
     )
 
 
-def _check_covered(
-    uncovered: frozenset[Capability], lacking: Mapping[str, Missing], known: Mapping[str, Layer]
+def _notes(lacking: Mapping[str, Missing]) -> tuple[str, ...]:
+    return tuple(f"without {name}: {missing.cause}" for name, missing in lacking.items())
+
+
+def required_by(names: tuple[str, ...]) -> frozenset[Capability]:
+    """Read the names in `[executor] require`. Raises Refused for one that is unknown."""
+    unknown = [name for name in names if name not in Capability.__members__]
+    if unknown:
+        raise Refused(
+            f"[executor] require names {unknown[0]!r}, which is no capability",
+            f"use some of {', '.join(Capability.__members__)}",
+        )
+    return frozenset(Capability[name] for name in names)
+
+
+def check_covered(
+    stack: Stack,
+    required: frozenset[Capability],
+    known: Mapping[str, Layer],
+    lacking: Mapping[str, Missing],
 ) -> None:
     """Refuse what is required and not covered; the remedy is a layer that would cover it."""
+    uncovered = required - stack.capabilities
     if not uncovered:
         return
     names = ", ".join(sorted(uncovered))
-    best = max(known.values(), key=lambda layer: len(_would_cover(layer, known) & uncovered))
-    if not _would_cover(best, known) & uncovered:
+    helpful = [name for name in known if _would_cover(known[name], known) & uncovered]
+    if not helpful:
         raise Refused(
             f"no layer covers {names}, which [executor] require names",
             f"take {names} out of require",
         )
-    remedy = f"add {best.name} to [executor] stack"
-    if best.name in lacking:
-        remedy = f"for {best.name}: {lacking[best.name].remedy}"
+    best = next((name for name in ISOLATING if name in helpful), helpful[0])
+    remedy = f"add {best} to [executor] stack"
+    if best in lacking:
+        remedy = f"for {best}: {lacking[best].remedy}"
     raise Refused(f"no layer in use covers {names}, which [executor] require names", remedy)
 
 
@@ -147,5 +193,5 @@ def _check_shared_uid(covered: frozenset[Capability]) -> None:
         raise Refused(
             "jobs would run with the daemon's own uid and this stack does not cover "
             + ", ".join(sorted(open_to_jobs)),
-            "start the executor as root with --user, or add firejail to [executor] stack",
+            "start the executor as root with --user, or add namespaces to [executor] stack",
         )

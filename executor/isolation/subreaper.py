@@ -1,8 +1,8 @@
 """The `subreaper` layer: no process of a job gets away.
 
-The means are the keeper's (`executor.keeper`), which every job has: orphans come back to it, it
-kills until wait(2) finds no child, and it does so even when the executor itself is killed. This
-layer is the promise that goes with it.
+The means are the keeper's (`executor.inside.keeper`), which a box without a pid namespace has:
+orphans come back to it, it kills until wait(2) finds no child, and it does so even when the
+executor itself is killed. This layer is the promise that goes with it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`make bench`: measures the daemon and the floor, and prints a table.
 
-    python -m tests.bench [--runs N] [--only start,first,turns,burst,slow,executor] [--pin]
+    python -m tests.bench [--runs N] [--only start,first,turns,burst,slow,executor,jobs] [--pin]
                           [--scratch DIR]
 
 Every measurement is repeated with fresh servers, processes and files, the daemon and the floor by
@@ -21,7 +21,8 @@ import trio
 
 from tests.bench import measures
 from tests.bench.disk import disk_line
-from tests.bench.executor import executor_memory
+from tests.bench.executor import code_turns, executor_memory
+from tests.bench.jobs import jobs
 from tests.bench.measures import Load, Samples
 from tests.bench.subjects import CORES, FAMULUS, FLOOR, SCRATCH_VARIABLE, Subject
 from tests.bench.table import table
@@ -50,6 +51,10 @@ async def bench(names: list[str], runs: int, load: Load) -> tuple[Samples, Sampl
             gc.collect()  # the servers' rubbish, not in the middle of the next measurement
     for _ in range(runs if "executor" in names else 0):
         _add(ours, await executor_memory())
+    if "executor" in names:
+        _add(ours, await code_turns(30))
+    if "jobs" in names:
+        _add(ours, await jobs())
     return ours, floor
 
 
@@ -59,7 +64,7 @@ def _add(to: Samples, found: Samples) -> None:
 
 
 def _options() -> argparse.Namespace:
-    known = [*_measures(Load()), "executor"]
+    known = [*_measures(Load()), "executor", "jobs"]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="repetitions of each measurement")
     parser.add_argument("--only", default=",".join(known), help="measurements, with commas")

@@ -1,4 +1,4 @@
-"""The executor's memory while it waits for jobs: its own and that of every process it keeps.
+"""The executor beside its daemon: its memory while it waits, and code run for a chat.
 
 PSS rather than RSS: the processes share the interpreter's pages, which would be counted several
 times. They share them with the daemon too, so the executor is weighed as it lives, beside its
@@ -11,13 +11,29 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import trio
 
+from daemon.demo.model import ModelServer
+from daemon.demo.replies import ChatRequest, Reply, ToolCall
+from daemon.demo.servers import open_demo_servers
 from executor.client import ExecutorClient, ExecutorUnavailable
-from tests.bench.measures import EXECUTOR, EXECUTOR_ALONE, Samples
-from tests.bench.subjects import end, field_mb, scratch, servers, settled, start, write_config
+from tests.bench.measures import EXECUTOR, EXECUTOR_ALONE, TOOL, TOOL_FRESH, Samples
+from tests.bench.subjects import (
+    FAMULUS,
+    answered,
+    end,
+    field_mb,
+    polling,
+    running,
+    scratch,
+    servers,
+    settled,
+    start,
+    write_config,
+)
 
 START_TIMEOUT = 10.0  # seconds
 INTERVAL = 0.05
@@ -76,3 +92,40 @@ def _family_pss(popen: subprocess.Popen[bytes]) -> float:
 
 def _pss(pid: int) -> float:
     return field_mb(Path(f"/proc/{pid}/smaps_rollup").read_text(), "Pss:")
+
+
+async def code_turns(rounds: int) -> Samples:
+    """From a message to its answer, with `print(1)` in between: in a session, and in a box anew."""
+    found: Samples = {}
+    async with open_demo_servers(model=ModelServer(script=_runs_code)) as talk:
+        with scratch() as place:
+            config = write_config(place, talk)
+            user = ("--user", "famulus-exec") if os.geteuid() == 0 else ()
+            popen = start(("-m", "daemon", "executor", "--config", str(config), *user), place)
+            try:
+                if not await _is_up(popen, place / "executor.sock"):
+                    return {}
+                async with running(FAMULUS, talk, place) as bot:
+                    await polling(bot)
+                    for number in range(rounds + 3):
+                        for name, text in ((TOOL, "session"), (TOOL_FRESH, "fresh")):
+                            before = len(bot.bot.sent)
+                            begun = time.monotonic()
+                            bot.bot.user_says(text)
+                            await answered(bot, before + 1)
+                            assert "1" in bot.bot.sent[before].text, bot.bot.sent[before].text
+                            if number > 2:  # the first ones warm things up
+                                found.setdefault(name, []).append(bot.bot.sent[before].at - begun)
+                            await settled(0.1)
+            finally:
+                end(popen)
+    return found
+
+
+def _runs_code(request: ChatRequest) -> Reply | str:
+    """A model that has code run for whatever it is asked, and says what came of it."""
+    last = request.messages[-1]
+    if last["role"] == "tool":
+        return str(last["content"])
+    wanted = {"code": "print(1)", "fresh": request.user_text == "fresh"}
+    return Reply(calls=(ToolCall("python_execute", wanted),))

@@ -39,6 +39,8 @@ BURST_CPU = "burst cpu"
 SLOW = "slow model"
 EXECUTOR = "executor pss"
 EXECUTOR_ALONE = "executor pss alone"
+TOOL = "code, in a session"
+TOOL_FRESH = "code, in a box of its own"
 
 
 class WrongAnswers(AssertionError):

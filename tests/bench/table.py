@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from tests.bench import measures
+from tests.bench import jobs, measures
 
 HEAD = ("what", "budget", "stretch", "median", "p99", "min - max", "n", "floor", "ratio")
 
@@ -42,8 +42,22 @@ LINES = (
     Line(measures.BURST, "50 chats x 10 messages at once", "msg/s", 90, 120, more=True),
     Line(measures.BURST_CPU, "  CPU per message", "ms", 10, 8, scale=1e3),
     Line(measures.SLOW, "20 messages, 10 chats, model takes 0.5 s", "s", 1.2, 1.1),
-    Line(measures.EXECUTOR, "executor PSS idle, beside its daemon", "MB", 25, 20),
+    Line(measures.TOOL, "print(1) end to end, in a session", "ms", 30, 25, scale=1e3),
+    Line(measures.TOOL_FRESH, "  in a box of its own", "ms", 30, 25, scale=1e3),
+    Line(measures.EXECUTOR, "executor PSS idle, beside its daemon, with warm boxes", "MB", 40, 35),
     Line(measures.EXECUTOR_ALONE, "  alone on the machine", "MB"),
+    Line(jobs.BASE, "a bare python3 -I -c pass, to which these are ratios", "ms", scale=1e3),
+    Line(jobs.INSTRUCTION, "  job, first instruction", "x", 0.4, 0.4),
+    Line(jobs.FRAME, "  job, first frame at the client", "x", 0.6, 0.5),
+    Line(jobs.RESULT, "  job, trivial result", "x", 1.0, 0.8),
+    Line(jobs.CELL, "  cell of a session", "x", 0.3, 0.3),
+    Line(jobs.COLD, "  job in firejail, cold", "x", 4.5, 4.0),
+    Line(jobs.KILL, "  kill to empty of 64 processes", "x", 3.0, 2.0),
+    Line(jobs.PLOT, "a plot, preloaded to fresh", "x", 0.2, 0.1),
+    Line(
+        jobs.PARALLEL, "8 jobs side by side to one after another, jobs/s", "x", 2.0, 2.5, more=True
+    ),
+    Line(jobs.WARM_PSS, "executor with its zygote and 3 warm boxes, PSS", "MB", 40, 35),
 )
 
 

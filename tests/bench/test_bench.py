@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daemon.demo.calls import Sent
-from tests.bench import measures
+from tests.bench import jobs, measures
 from tests.bench.measures import SMALL, WrongAnswers, check
 from tests.bench.subjects import FAMULUS, FLOOR, Subject
 from tests.bench.table import percentile, table
@@ -22,6 +22,16 @@ async def test_a_tiny_run_is_counted_and_checked(subject: Subject) -> None:
     assert found[measures.BURST][0] > 0
     assert set(found) == {measures.BURST, measures.BURST_CPU}
     print(table(found, {}))
+
+
+@pytest.mark.executor
+async def test_a_few_jobs_are_measured() -> None:
+    """Each case once: the figures are there, and possible."""
+    found = await jobs.jobs(rounds=1)
+    if not found:
+        pytest.skip("no sandbox works here")
+    assert {jobs.INSTRUCTION, jobs.FRAME, jobs.RESULT, jobs.CELL, jobs.PARALLEL} <= found.keys()
+    assert all(value > 0 for name in found if name != jobs.KILL for value in found[name])
 
 
 @pytest.mark.slow

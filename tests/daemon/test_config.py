@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from daemon import config, config_read, config_rules
 from daemon.config import Agent, Config, ConfigError, Log, Model, Secret, Telegram
 from executor.isolation.layer import Capability
-from executor.isolation.stack import AUTO
+from executor.isolation.stack import ORDER
 from executor.settings import Limits, Settings
 
 MINIMAL = """
@@ -154,7 +154,7 @@ def test_every_key_with_a_range_has_a_rule_and_every_rule_a_key() -> None:
 def test_layers_and_capabilities_are_the_executors() -> None:
     """A name that the executor knows must not be refused here, and the other way round."""
     assert set(config_rules.CAPABILITIES) == {one.value for one in Capability}
-    assert set(config_rules.LAYERS) == set(AUTO)
+    assert set(config_rules.LAYERS) == set(ORDER)
 
 
 # --- Files ---
@@ -284,7 +284,10 @@ def test_the_error_counts_and_lists_for_a_terminal() -> None:
         ("agent = { max_steps = 0 }", "agent.max_steps: expected a number of at least 1, found 0"),
         ('agent = { zone = "../x" }', "agent.zone: expected an IANA time zone"),
         ('agent = { zone = "" }', "agent.zone: expected an IANA time zone"),
-        ('executor = { stack = "best" }', 'executor.stack: expected "auto" or an array of rlimit'),
+        (
+            'executor = { stack = "best" }',
+            'executor.stack: expected "auto" or an array of namespaces',
+        ),
         ("executor = { stack = [] }", "executor.stack: expected at least one layer"),
         ("executor = { stack = 1 }", "executor.stack: expected an array, found 1"),
         ('executor = { socket = "x" }', "executor.socket: expected an absolute path"),

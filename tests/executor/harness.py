@@ -16,11 +16,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from attrs import evolve, frozen
 
 from executor import launch
@@ -31,6 +32,8 @@ from executor.settings import Settings
 USER = "famulus-exec"
 IS_ROOT = os.getuid() == 0
 _PRIVATE_MOUNTS = ("unshare", "-m", "--propagation", "private")
+# Of the names of all places.
+PREFIX = "famulus-test-"
 _START_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -92,7 +95,7 @@ def need_account() -> None:
 @contextlib.contextmanager
 def place() -> Iterator[Path]:
     """A directory that every account can reach, unlike pytest's own."""
-    path = Path(tempfile.mkdtemp(prefix="famulus-test-"))
+    path = Path(tempfile.mkdtemp(prefix=PREFIX))
     path.chmod(0o755)
     try:
         yield path
@@ -102,9 +105,12 @@ def place() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def try_executor(
-    where: Path, who: AsWhom | None = None, *, prefix: tuple[str, ...] = (), **settings: Any
+    where: Path, who: AsWhom | None = None, *, launcher: tuple[str, ...] = (), **settings: Any
 ) -> Iterator[Running | Refused]:
-    """Start an executor below `where`, and give it or its refusal. Ended with the block."""
+    """Start an executor below `where`, and give it or its refusal. Ended with the block.
+
+    `launcher` is a command that starts what follows it.
+    """
     need_account()
     who = who or AsWhom()
     chosen = Settings(
@@ -112,7 +118,7 @@ def try_executor(
     )
     start = launch.command(chosen, user=who.user)
     log = where / "executor.log"
-    process = _popen(_command(start, who, prefix, where), log)
+    process = _popen(_command(start, who, launcher, where), log)
     start.close()
     try:
         yield _outcome(process, chosen, log)
@@ -130,13 +136,13 @@ def executor(where: Path, who: AsWhom | None = None, **settings: Any) -> Iterato
         yield outcome
 
 
-def _command(start: Launch, who: AsWhom, prefix: tuple[str, ...], where: Path) -> Launch:
+def _command(start: Launch, who: AsWhom, launcher: tuple[str, ...], where: Path) -> Launch:
     argv, env = start.argv, dict(start.env)
     if who.start_as is not None:
         _give_to(where, who.start_as)
         argv, env = _as_account(argv, env, who.start_as)
     if IS_ROOT:
-        argv = (*_PRIVATE_MOUNTS, *prefix, *argv)
+        argv = (*_PRIVATE_MOUNTS, *launcher, *argv)
     return evolve(start, argv=(*argv,), env=env)
 
 
@@ -201,6 +207,18 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
+async def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until something on the host is so; nobody tells us, so it has to be looked at."""
+    with trio.fail_after(seconds):
+        while not holds():  # noqa: ASYNC110 - as it says
+            await trio.sleep(0.01)
+
+
+def alive(pids: Iterable[int]) -> list[int]:
+    """Those of the pids that are there still, be it as zombies."""
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
 def processes_with(mark: str) -> list[int]:
     """Pids of all processes on the host whose command line contains `mark`, ours excepted."""
     found = []
@@ -215,6 +233,12 @@ def rss_kib(pid: int) -> int:
     """Resident memory of a process, in KiB."""
     text = Path(f"/proc/{pid}/status").read_text()
     return int(text.split("VmRSS:")[1].split()[0])
+
+
+def pss_kib(pid: int) -> int:
+    """The process's share of resident memory, in KiB."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(text.split("Pss:")[1].split()[0])
 
 
 def open_descriptors(pid: int) -> int:
@@ -232,3 +256,9 @@ def children(pid: int) -> list[int]:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+def kill_if_there(pid: int) -> None:
+    """Kill a process that may have ended by itself."""
+    with contextlib.suppress(ProcessLookupError):
+        kill(pid)

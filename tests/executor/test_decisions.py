@@ -45,9 +45,13 @@ class FakeLayer(Layer):
 
 def layers(**missing: Missing) -> dict[str, Layer]:
     promises: dict[str, set[Capability]] = {
+        "seccomp": {Capability.SYSCALLS, Capability.NNP},
         "rlimit": {Capability.PIDS},
         "cgroup": {Capability.MEM_TOTAL, Capability.PIDS, Capability.CPU},
+        "namespaces": set(FIREJAIL),
         "firejail": set(FIREJAIL),
+        "landlock": {Capability.FS, Capability.NET},
+        "none": set(),
         "subreaper": {Capability.KILL_TREE},
     }
     return {name: FakeLayer(name, what, missing.get(name)) for name, what in promises.items()}
@@ -61,13 +65,27 @@ AUTO = Wanted("auto", REQUIRED, shared_uid=False)
 
 def test_auto_takes_every_layer_that_works() -> None:
     stack = choose(AUTO, layers())
-    assert stack.names == ("rlimit", "cgroup", "firejail", "subreaper")
+    assert stack.names == ("seccomp", "rlimit", "cgroup", "namespaces", "subreaper")
     assert stack.soft == ("DISK",)
+
+
+def test_auto_takes_the_first_that_isolates_and_says_what_was_wanting() -> None:
+    """Namespaces, else firejail, else landlock."""
+    forbidden = Missing("namespaces are forbidden", "allow them")
+    absent = Missing("firejail is not installed", "apt-get install firejail")
+    second = choose(AUTO, layers(namespaces=forbidden))
+    assert second.names == ("seccomp", "rlimit", "cgroup", "firejail", "subreaper")
+    third = choose(AUTO, layers(namespaces=forbidden, firejail=absent))
+    assert third.names == ("seccomp", "rlimit", "cgroup", "landlock", "subreaper")
+    assert third.notes == (
+        "without namespaces: namespaces are forbidden",
+        "without firejail: firejail is not installed",
+    )
 
 
 def test_auto_leaves_out_a_cgroup_that_the_host_lacks_and_says_so() -> None:
     stack = choose(AUTO, layers(cgroup=Missing("none is delegated", "delegate one")))
-    assert stack.names == ("rlimit", "firejail", "subreaper")
+    assert stack.names == ("seccomp", "rlimit", "namespaces", "subreaper")
     assert stack.soft == ("MEM_TOTAL", "CPU", "DISK")
     assert stack.notes == ("without cgroup: none is delegated",)
 
@@ -76,11 +94,21 @@ def test_auto_leaves_out_a_cgroup_that_the_host_lacks_and_says_so() -> None:
 def test_auto_refuses_where_nothing_isolates_whatever_is_required(
     require: tuple[str, ...],
 ) -> None:
-    missing = Missing("firejail is not installed", "apt-get install firejail")
+    lacking = {
+        name: Missing(f"{name} does not work", f"mend {name}")
+        for name in ("namespaces", "firejail", "landlock")
+    }
     with pytest.raises(Refused) as caught:
-        choose(evolve(AUTO, require=require), layers(firejail=missing))
-    assert "firejail is not installed" in caught.value.cause
-    assert caught.value.remedy == "apt-get install firejail"
+        choose(evolve(AUTO, require=require), layers(**lacking))
+    assert "firejail does not work; landlock does not work" in caught.value.cause
+    assert caught.value.remedy == "mend namespaces or mend firejail or mend landlock"
+
+
+@pytest.mark.parametrize("names", [("rlimit", "subreaper"), ("namespaces", "firejail")])
+def test_a_stack_has_exactly_one_layer_that_makes_the_box(names: tuple[str, ...]) -> None:
+    """No isolation is something that has to be said, and two boxes in one are none."""
+    with pytest.raises(Refused, match=r"\[executor\] stack names"):
+        choose(Wanted(names, (), shared_uid=False), layers())
 
 
 def test_a_layer_asked_for_by_name_and_missing_is_a_refusal() -> None:
@@ -116,10 +144,10 @@ def test_an_unknown_name_is_a_refusal(wanted: Wanted, named: str) -> None:
 
 
 def test_a_shared_uid_needs_layers_that_can_stand_it() -> None:
-    wanted = Wanted(("rlimit", "subreaper"), (), shared_uid=True)
+    wanted = Wanted(("none", "rlimit"), (), shared_uid=True)
     with pytest.raises(Refused, match="own uid"):
         choose(wanted, layers())
-    assert choose(evolve(wanted, shared_uid=False), layers()).names == ("rlimit", "subreaper")
+    assert choose(evolve(wanted, shared_uid=False), layers()).names == ("rlimit", "none")
 
 
 # ---- the evidence ----
@@ -127,6 +155,7 @@ def test_a_shared_uid_needs_layers_that_can_stand_it() -> None:
 OUTSIDE = Outside(pid_namespace="pid:[1]", workspace="1:2", uid=999)
 CONFINED = {
     "uid": "999",
+    "groups": "0",
     "fds": "0,1,2,3",
     "workspace": "1:2",
     "writable": "True",
@@ -136,6 +165,7 @@ CONFINED = {
     "NoNewPrivs": "1",
     "Seccomp": "2",
     "interfaces": "lo",
+    "sockets": "open",
     "pid_namespace": "pid:[2]",
     "own_proc": "True",
     "canary": "unreachable",
@@ -152,6 +182,7 @@ def test_a_confined_box_fits() -> None:
     [
         ("uid", "0"),
         ("uid", "998"),
+        ("groups", "1"),
         ("fds", "0,1,2,3,4"),
         ("workspace", "1:3"),
         ("writable", "False"),
@@ -172,7 +203,13 @@ def test_every_single_misfit_is_found(name: str, value: str) -> None:
     assert len(evidence.misfits({**CONFINED, name: value}, OUTSIDE, PROMISED)) == 1
 
 
-@pytest.mark.parametrize("name", CONFINED)
+def test_a_box_without_sockets_needs_no_network_of_its_own() -> None:
+    """Landlock's way: the host's interfaces are there, and nothing to reach them with."""
+    seen = {**CONFINED, "interfaces": "eth0,lo", "sockets": "denied"}
+    assert evidence.misfits(seen, OUTSIDE, PROMISED) == []
+
+
+@pytest.mark.parametrize("name", CONFINED.keys() - {"sockets"})
 def test_what_is_not_reported_does_not_fit(name: str) -> None:
     seen = {key: value for key, value in CONFINED.items() if key != name}
     assert evidence.misfits(seen, OUTSIDE, PROMISED) != []
@@ -187,7 +224,7 @@ def test_what_is_not_promised_is_not_asked_for() -> None:
 
 
 def facts(cause: str = verdict.ENDED, status: int | None = 0, **usage: bool) -> Facts:
-    return Facts(cause, status, Usage(**usage), Limits())
+    return Facts(cause, status, Limits(), **usage)
 
 
 @pytest.mark.parametrize(
@@ -286,16 +323,16 @@ def test_both_shapes_of_cgroup_are_found(tmp_path: Path) -> None:
     assert (v1.version, v1.parents["memory"]) == (1, tmp_path / "memory/a/executor-me")
 
 
-def test_a_v2_job_gets_a_group_with_its_limits_and_enters_it(tmp_path: Path) -> None:
+def test_a_v2_box_gets_a_group_and_is_born_in_it(tmp_path: Path) -> None:
     layer = cgroup.Cgroup(cgroup.Groups(2, dict.fromkeys(("memory", "pids"), tmp_path)))
-    plan = layer.begin(Plan("job-1-1", "/w", Limits(), ()))
-    assert plan.joins == (str(tmp_path / "job-1-1" / "cgroup.procs"),)
-    group = tmp_path / "job-1-1"
+    plan = layer.begin(Plan("box-1-1", Limits()))
+    assert (plan.cgroup, plan.joins) == (str(tmp_path / "box-1-1"), ())
+    group = tmp_path / "box-1-1"
     (group / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 1\n")
     (group / "memory.peak").write_text("4096\n")
     (group / "memory.events").write_text("low 0\noom_kill 2\n")
     (group / "pids.events").write_text("max 0\n")
-    assert layer.usage("job-1-1") == Usage(2.5, 4096, out_of_memory=True, out_of_pids=False)
+    assert layer.usage("box-1-1") == Usage(2.5, 4096, oom_kills=2, refused_forks=0)
 
 
 def test_no_cgroup_is_missing_with_a_remedy() -> None:

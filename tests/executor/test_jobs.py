@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -240,9 +241,9 @@ async def test_nobody_listening_is_unavailable_with_a_remedy(running: Running) -
 
 async def test_status_tells_what_isolates(running: Running) -> None:
     status = await running.client.status()
-    assert "firejail" in status.layers
+    assert "namespaces" in status.layers
     assert {"FS", "NET", "PID", "KILL_TREE", "SYSCALLS", "NNP", "PIDS"} <= set(status.capabilities)
-    assert status.versions["firejail"]
+    assert status.versions["kernel"]
     assert status.unavailable == ""
     assert status.shared_uid == (os.getuid() == status.uid)
 
@@ -264,3 +265,120 @@ async def test_many_jobs_leave_nothing_behind(running: Running) -> None:
     while (await running.client.status()).jobs_running:
         await trio.lowlevel.checkpoint()
     assert harness.open_descriptors(running.pid) <= before + 1
+
+
+# ---- input, signals, and what is given back ----
+
+
+async def test_input_reaches_the_job_and_ends_when_it_is_said_to(running: Running) -> None:
+    send, inbox = trio.open_memory_channel[bytes | int](0)
+    code = "import sys\nfor line in sys.stdin: print(line.strip().upper())\nprint('end')"
+    job = Job("python", code, "stdin", stdin=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_say, send, [b"one\n", b"two\n", b""])
+        with trio.fail_after(30):
+            result = await running.client.run(job, inbox=inbox)
+    assert (result.reason, result.stdout) == ("exit", b"ONE\nTWO\nend\n")
+
+
+async def _say(send: trio.MemorySendChannel[bytes | int], words: list[bytes | int]) -> None:
+    for word in words:
+        await send.send(word)
+
+
+async def test_a_job_without_input_reads_the_end_at_once(running: Running) -> None:
+    assert (await run(running, "bash", "cat; echo done")).stdout == b"done\n"
+
+
+async def test_a_lot_of_input_waits_for_a_slow_reader(running: Running) -> None:
+    """A megabyte through a pipe of 64 KiB, counted at the other end."""
+    send, inbox = trio.open_memory_channel[bytes | int](0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_say, send, [b"x" * 1024 * 1024, b""])
+        with trio.fail_after(30):
+            job = Job("bash", "sleep 0.2; wc -c", "stdin", stdin=True)
+            result = await running.client.run(job, inbox=inbox)
+    assert result.stdout.split() == [b"1048576"]
+
+
+async def test_a_client_that_goes_while_its_input_waits_is_noticed(running: Running) -> None:
+    """The job reads nothing and would run for a minute; the workspace is free soon after."""
+    send, inbox = trio.open_memory_channel[bytes | int](0)
+    with trio.move_on_after(0.5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_say, send, [b"x" * 1024 * 1024])
+            job = Job("bash", "sleep 60", "stdin-gone", Limits(wall_seconds=60), stdin=True)
+            await running.client.run(job, inbox=inbox)
+    with trio.fail_after(15):
+        after = await running.client.run(Job("bash", "echo free", "stdin-gone"))
+    assert after.stdout == b"free\n"
+
+
+@pytest.mark.parametrize("session", ["", "signals"])
+async def test_a_signal_reaches_the_jobs_main_process(running: Running, session: str) -> None:
+    """Ctrl-C, as a person would press it: the program may catch it and go on."""
+    send, inbox = trio.open_memory_channel[bytes | int](1)
+    code = (
+        "import time\n"
+        "try:\n"
+        "    print('up', flush=True)\n"
+        "    while True: time.sleep(0.01)\n"
+        "except KeyboardInterrupt: print('caught')\n"
+    )
+
+    def interrupt(_stream: str, data: bytes) -> None:
+        if data.startswith(b"up"):
+            send.send_nowait(int(signal.SIGINT))
+
+    job = Job("python", code, "signals", session=session)
+    with trio.fail_after(30):
+        result = await running.client.run(job, inbox=inbox, on_output=interrupt)
+    assert (result.reason, result.code, result.stdout) == ("exit", 0, b"up\ncaught\n")
+
+
+async def test_files_that_were_asked_for_come_back_with_the_result(running: Running) -> None:
+    code = "mkdir -p out; echo 1,2 > out/a.csv; echo 3 > b.txt; ln -s /etc/passwd trap.csv"
+    job = Job("bash", code, "artifacts", artifacts=("out/*.csv", "*.csv", "none*"))
+    result = await running.client.run(job)
+    assert [(one.name, one.data) for one in result.artifacts] == [("out/a.csv", b"1,2\n")]
+    assert {one.name for one in result.skipped} == {"trap.csv", "none*"}
+
+
+async def test_the_revision_grows_with_every_job(running: Running) -> None:
+    first = await run(running, "bash", "true", workspace="revision")
+    second = await run(running, "bash", "true", workspace="revision")
+    assert 0 < first.revision < second.revision
+
+
+async def test_a_workspace_that_grows_too_large_stops_the_job_and_can_be_cleared() -> None:
+    """Afterwards nothing can be written there, and everything removed."""
+    limits = Limits(workspace_bytes=4 * 1024**2, file_bytes=64 * 1024**2)
+    with harness.place() as where, harness.executor(where, limits=limits) as running:
+        filled = await run(running, "bash", "while true; do head -c 1M /dev/zero >> f; done")
+        assert filled.reason == "disk"
+        after = await run(running, "bash", "echo x > y; rm f; ls")
+        assert (after.reason, after.code) == ("exit", 0)
+        assert "none can be written" in after.detail
+        cleared = await run(running, "bash", "echo x > y; cat y")
+        assert (cleared.stdout, cleared.detail) == (b"x\n", "")
+
+
+async def test_what_matplotlib_shows_comes_back_as_pictures(running: Running) -> None:
+    """In the order in which it was shown; from a fresh interpreter and from one preloaded."""
+    found = await run(running, "python", "import matplotlib")
+    if found.code != 0:
+        pytest.skip("the jobs' interpreter has no matplotlib")
+    code = (
+        "import matplotlib.pyplot as plt\n"
+        "plt.plot([1, 2]); plt.show()\n"
+        "plt.figure(); plt.figure(); plt.show()\n"
+        "import os; print(sorted(os.listdir('.')))\n"
+    )
+    log = running.log
+    for _ in range(2):
+        result = await run(running, "python", code, workspace="plots")
+        assert result.code == 0, result.stderr
+        assert [one.name for one in result.artifacts] == ["plot-1.png", "plot-2.png", "plot-3.png"]
+        assert all(one.data.startswith(b"\x89PNG") for one in result.artifacts)
+        await harness.until(lambda: "packages preloaded" in log.read_text(), 60)
+    assert (await run(running, "bash", "ls -A", workspace="plots")).stdout == b""

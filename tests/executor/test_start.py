@@ -57,7 +57,7 @@ def test_an_ordinary_account_cannot_become_another() -> None:
 
 @pytest.mark.skipif(not harness.IS_ROOT, reason="nothing is dropped")
 def test_root_is_given_up_for_good_by_every_process() -> None:
-    """All ids are the account's, there are no groups and no capabilities, in parent and spawner."""
+    """All ids are the account's, there are no groups and no capabilities, in parent and zygote."""
     with harness.place() as where, harness.executor(where) as running:
         uid = str(pwd.getpwnam(harness.USER).pw_uid)
         pids = harness.processes_with(f"settings-fd\0{_fd_of(running)}\0")
@@ -92,16 +92,16 @@ async def test_as_an_ordinary_user_it_works_and_says_that_the_uid_is_shared() ->
 
 def test_an_ordinary_user_may_not_do_without_isolation() -> None:
     with harness.place() as where:
-        settings = {"stack": ("rlimit", "subreaper"), "require": ()}
+        settings = {"stack": ("none", "subreaper"), "require": ()}
         outcome = refused(where, harness.as_ordinary_user(), **settings)
     assert "own uid" in outcome.refusal.cause
 
 
 def test_what_is_required_and_not_covered_is_refused() -> None:
     with harness.place() as where:
-        outcome = refused(where, stack=("rlimit", "subreaper"))
+        outcome = refused(where, stack=("none", "rlimit", "subreaper"))
     assert "no layer in use covers FS, NET" in outcome.refusal.cause
-    assert "firejail" in outcome.refusal.remedy
+    assert "namespaces" in outcome.refusal.remedy
 
 
 def test_a_layer_that_the_host_lacks_is_refused() -> None:

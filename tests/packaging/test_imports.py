@@ -22,6 +22,9 @@ PACKAGES = ("agent", "daemon", "executor")
 # Distributions whose import name is another.
 IMPORT_NAMES = {"sqlite-utils": "sqlite_utils"}
 
+# Imported in a box, if the jobs' interpreter has it: no dependency of ours.
+OF_JOBS = {"matplotlib"}
+
 # Packages that serve HTTP; only what is there to be a server may import them.
 SERVERS = {"starlette", "hypercorn", "h11", "http.server", "socketserver", "wsgiref", "daemon.demo"}
 
@@ -91,8 +94,27 @@ def test_executor_knows_neither_daemon_nor_agent(imports: list[Import]) -> None:
 def test_executor_needs_little(imports: list[Import]) -> None:
     """It imports the standard library, trio and attrs: it has to stay small."""
     allowed = {*sys.stdlib_module_names, "executor", "trio", "attrs"}
-    mine = [i for i in imports if i.file.startswith("executor/")]
+    mine = [i for i in imports if i.file.startswith("executor/") and not is_inside(i)]
     assert offenders([i for i in mine if i.module.split(".")[0] not in allowed]) == []
+
+
+def is_inside(found: Import) -> bool:
+    return found.file.startswith("executor/inside/")
+
+
+def test_what_is_handed_over_needs_an_interpreter_and_nothing_else(imports: list[Import]) -> None:
+    """`executor.inside` runs in the jobs' Python, which has none of our packages."""
+    allowed = {*sys.stdlib_module_names, *OF_JOBS, "executor"}
+    wrong = [
+        i
+        for i in imports
+        if is_inside(i)
+        and (
+            i.module.split(".")[0] not in allowed
+            or (i.is_of("executor") and not i.is_of("executor.inside"))
+        )
+    ]
+    assert offenders(wrong) == []
 
 
 def test_agent_reaches_the_executor_by_its_client_alone(imports: list[Import]) -> None:
@@ -132,5 +154,5 @@ def test_dependencies_are_those_imported(root: Path, imports: list[Import]) -> N
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = [re.split(r"[^A-Za-z0-9._-]", need)[0] for need in project["dependencies"]]
     declared = {IMPORT_NAMES.get(name, name) for name in names}
-    ours = {*sys.stdlib_module_names, *PACKAGES}
+    ours = {*sys.stdlib_module_names, *PACKAGES, *OF_JOBS}
     assert {i.module.split(".")[0] for i in imports} - ours == declared

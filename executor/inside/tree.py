@@ -4,42 +4,31 @@ A descendant can leave its process group and its session, but not its ancestry: 
 root is a child subreaper, an orphan becomes the root's own child. So the root's children, and
 theirs, are all there is, and `ECHILD` from wait(2) is proof that none is left.
 
-Linux only, standard library only: these run in the small processes that watch over jobs.
+These run in the small processes that watch over jobs.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import os
 import signal
 import time
-from collections.abc import Collection, Iterable
 
-_PR_SET_CHILD_SUBREAPER = 36
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
-# Loaded when the module is, because the interpreter's own files may be out of reach after the
-# process has given up root.
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def become_subreaper() -> None:
-    """Have orphaned descendants become this process's children instead of init's."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def _prctl(option: int, value: int) -> None:
-    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+_ZOMBIE = b"Z"
 
 
 def descendants(root: int, spare: Collection[int] = ()) -> list[int]:
-    """List the pids below `root`, leaving out those in `spare` and everything below them."""
+    """List the pids below `root`, leaving out those in `spare` and everything below them.
+
+    Zombies are not listed: they are dead, and have nothing below them.
+    """
     children: dict[int, list[int]] = {}
-    for pid, parent in _parents():
-        children.setdefault(parent, []).append(pid)
+    for pid, parent, state in _parents():
+        if state != _ZOMBIE:
+            children.setdefault(parent, []).append(pid)
     found: list[int] = []
     waiting = [root]
     while waiting:
@@ -49,19 +38,21 @@ def descendants(root: int, spare: Collection[int] = ()) -> list[int]:
     return found
 
 
-def _parents() -> Iterable[tuple[int, int]]:
+def _parents() -> Iterable[tuple[int, int, bytes]]:
+    """All processes: pid, parent's pid, and state."""
     for name in os.listdir("/proc"):
-        if name.isdigit() and (parent := _parent_of(name)) is not None:
-            yield int(name), parent
+        if name.isdigit():
+            yield from _parent_of(name)
 
 
-def _parent_of(pid: str) -> int | None:
-    """Read the parent from /proc/PID/stat; the name in it may hold spaces and parentheses."""
+def _parent_of(pid: str) -> Iterable[tuple[int, int, bytes]]:
+    """Read one from /proc/PID/stat, if it is there; the name in it may hold any character."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
-    except (OSError, IndexError):
-        return None
+            state, parent = file.read().rpartition(b")")[2].split()[:2]
+    except (OSError, ValueError):
+        return
+    yield int(pid), int(parent), state
 
 
 def memory_below(root: int) -> int:
@@ -84,8 +75,15 @@ def _private_pages(pid: int) -> int:
 def kill_all(root: int, spare: Collection[int] = ()) -> None:
     """Send SIGKILL to everything below `root` once."""
     for pid in descendants(root, spare):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+        kill(pid)
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process that may be gone, or out of our reach, by now."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def reap(statuses: dict[int, int]) -> bool:
@@ -119,9 +117,6 @@ def kill_until_empty(statuses: dict[int, int], seconds: float) -> bool:
     return True
 
 
-def give_back_memory() -> None:
-    """Let the kernel have what start-up used once: half a megabyte of an executor that waits."""
-    gc.collect()
-    trim = getattr(_LIBC, "malloc_trim", None)  # glibc's; another libc has none
-    if trim is not None:
-        trim(0)
+def children(parent: int) -> list[int]:
+    """List the direct children of a process, those that are still to be reaped included."""
+    return [pid for pid, above, _ in _parents() if above == parent]

@@ -1,0 +1,187 @@
+"""Boxes in each stack: what a job finds, what is kept warm, and what becomes of it all."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from executor import probe
+from executor.boxes import ENVIRONMENT
+from executor.client import ExecutorUnavailable, Job, Limits, Result
+from executor.isolation.layer import Capability
+from tests.executor import harness
+from tests.executor.harness import IS_ROOT, Refused, Running
+
+pytestmark = pytest.mark.executor
+
+BESIDES = ("seccomp", "rlimit", "subreaper")
+
+
+@pytest.fixture(scope="module", params=["namespaces", "firejail", "landlock"])
+def stacked(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """An executor with each of the layers that isolate."""
+    if not IS_ROOT and request.param == "landlock":
+        pytest.skip("landlock alone is refused where the uid is shared")
+    stack = (request.param, *BESIDES)
+    with harness.place() as where, harness.executor(where, stack=stack) as running:
+        yield running
+
+
+async def run(running: Running, language: str, code: str, **more: object) -> Result:
+    with trio.fail_after(60):
+        return await running.client.run(Job(language, code, "boxes", **more))  # type: ignore[arg-type]
+
+
+async def test_every_line_of_the_probe_holds(stacked: Running) -> None:
+    """The same table that the executor itself goes by at start, printed by a job of ours."""
+    status = await stacked.client.status()
+    promised = frozenset(Capability(name) for name in status.capabilities)
+    canary = f"{stacked.settings.workspaces}/.canary"
+    result = await run(stacked, "python", probe.code(canary, stacked.settings.workspaces))
+    assert (result.reason, result.code, result.stderr) == ("exit", 0, b"")
+    findings = probe.judge(probe.rows(ENVIRONMENT, status.uid), result.stdout, promised)
+    assert [one for one in findings if not one.held] == []
+    assert len(findings) > 30
+
+
+async def test_python_and_bash_and_sessions_work(stacked: Running) -> None:
+    assert (await run(stacked, "python", "print(6 * 7)")).stdout == b"42\n"
+    assert (await run(stacked, "bash", "echo $((6 * 7))")).stdout == b"42\n"
+    await run(stacked, "python", "x = 41", session="s")
+    assert (await run(stacked, "python", "print(x + 1)", session="s")).stdout == b"42\n"
+
+
+async def test_a_job_that_is_killed_leaves_no_process(stacked: Running) -> None:
+    code = "(setsid sleep 86521 &) ; setsid sleep 86522 & sleep 86523"
+    result = await run(stacked, "bash", code, limits=Limits(wall_seconds=0.5))
+    assert result.reason == "timeout"
+    left = [pid for mark in ("86521", "86522", "86523") for pid in harness.processes_with(mark)]
+    assert left == []
+
+
+async def test_a_file_that_was_not_closed_is_written_all_the_same(stacked: Running) -> None:
+    """An interpreter closes the files of its main module at the end, and so does ours."""
+    await run(stacked, "python", "f = open('open', 'w')\nf.write('all of it')")
+    assert (await run(stacked, "bash", "cat open")).stdout == b"all of it"
+
+
+async def test_the_end_of_a_program_runs_its_exit_handlers_and_waits_for_its_threads(
+    stacked: Running,
+) -> None:
+    code = (
+        "import atexit, threading, time\n"
+        "atexit.register(lambda: print('handler'))\n"
+        "threading.Thread(target=lambda: (time.sleep(0.1), print('thread'))).start()\n"
+        "print('main')\n"
+    )
+    assert (await run(stacked, "python", code)).stdout == b"main\nthread\nhandler\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("import sys; sys.exit()", 0, b""),
+        ("import sys; sys.exit(3)", 3, b""),
+        ("import sys; sys.exit('because')", 1, b"because\n"),
+        ("raise KeyboardInterrupt", 130, b"KeyboardInterrupt\n"),
+        ("def f(:", 1, b"SyntaxError"),
+    ],
+)
+async def test_a_program_ends_as_the_interpreter_would_end_it(
+    running: Running, code: str, status: int, said: bytes
+) -> None:
+    result = await run(running, "python", code)
+    assert (result.reason, result.code) == ("exit", status)
+    assert said in result.stderr
+
+
+async def test_a_traceback_shows_the_users_lines_alone(running: Running) -> None:
+    result = await run(running, "python", "def f():\n    return 1 / 0\nf()")
+    assert b"return 1 / 0" in result.stderr
+    assert b"executor" not in result.stderr
+
+
+async def test_the_program_is_the_main_module_of_a_fresh_interpreter(running: Running) -> None:
+    """Nothing of the trusted code is there to be imported or seen."""
+    code = "import sys; print(__name__, sys.argv, [m for m in sys.modules if 'executor' in m])"
+    assert (await run(running, "python", code)).stdout == b"__main__ ['[code]'] []\n"
+
+
+async def test_bytes_that_are_no_text_can_be_printed(running: Running) -> None:
+    code = "import os; print(os.fsdecode(b'caf\\xe9'))"
+    assert (await run(running, "python", code)).stdout == b"caf\xe9\n"
+
+
+async def test_warm_boxes_are_made_anew_when_they_are_taken() -> None:
+    with harness.place() as where, harness.executor(where, warm_boxes=2) as running:
+        (zygote,) = harness.children(running.pid)
+        for _ in range(5):
+            assert (await run(running, "python", "print(1)")).stdout == b"1\n"
+        await harness.until(lambda: len(harness.children(zygote)) == 2)
+
+
+async def test_without_warm_boxes_a_job_gets_one_of_its_own() -> None:
+    with harness.place() as where, harness.executor(where, warm_boxes=0) as running:
+        (zygote,) = harness.children(running.pid)
+        assert (await run(running, "python", "print(1)")).stdout == b"1\n"
+        await harness.until(lambda: not harness.children(zygote))
+
+
+async def test_a_stack_without_isolation_needs_to_be_asked_for_and_says_so_each_time() -> None:
+    """With nothing required, and an account of its own."""
+    none = {"stack": ("none",), "require": ()}
+    with harness.place() as where, harness.try_executor(where, **none) as outcome:
+        if isinstance(outcome, Refused):
+            assert "own uid" in outcome.refusal.cause
+            return
+        result = await run(outcome, "python", "print(1)")
+    assert (result.stdout, result.layers) == (b"1\n", ("none",))
+
+
+def test_a_jail_command_is_believed_only_as_far_as_it_goes() -> None:
+    """env(1) is a command that puts things before another, and isolates nothing."""
+    with harness.place() as where:
+        settings = {"stack": ("prefix", *BESIDES), "prefix": ("/usr/bin/env",)}
+        with harness.try_executor(where, **settings) as outcome:
+            assert isinstance(outcome, Refused)
+    assert "does not give FS, NET" in outcome.refusal.cause
+
+
+async def test_a_jail_command_that_gives_what_is_required_is_used() -> None:
+    """The same one, where nothing but the filter and the limits is asked for."""
+    if not IS_ROOT:
+        pytest.skip("with a shared uid, files have to be isolated")
+    with harness.place() as where:
+        settings = {"stack": ("prefix", *BESIDES), "prefix": ("/usr/bin/env",)}
+        require = ("SYSCALLS", "NNP", "KILL_TREE")
+        with harness.executor(where, require=require, **settings) as running:
+            assert (await run(running, "python", "print(1)")).stdout == b"1\n"
+            assert "FS" not in (await running.client.status()).capabilities
+
+
+@pytest.mark.parametrize("victim", ["executor", "zygote"])
+async def test_kill_9_of_a_process_in_charge_leaves_nothing(victim: str) -> None:
+    """Jobs, warm boxes and sessions end with the executor and with the zygote alike."""
+    with harness.place() as where, harness.executor(where) as running:
+        await run(running, "python", "x = 1", session="s")
+        (zygote,) = harness.children(running.pid)
+        boxes = harness.children(zygote)
+        seen: list[str] = []
+
+        def strike(_stream: str, _data: bytes) -> None:
+            if not seen:
+                os.kill(running.pid if victim == "executor" else zygote, signal.SIGKILL)
+            seen.append("struck")
+
+        code = "import time; print('up', flush=True); time.sleep(86524)"
+        with trio.fail_after(30):
+            result = await running.client.run(Job("python", code, "boxes"), on_output=strike)
+        assert result.reason in {"executor_error", "signal"}
+        await harness.until(lambda: not harness.alive((zygote, *boxes)))
+        await harness.until(lambda: running.process.poll() is not None)
+        with pytest.raises(ExecutorUnavailable):
+            await run(running, "python", "1")
