@@ -19,7 +19,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ready-run  ## chat with the assistant here, against a local Telegram (PLAY=main: play it)
 	@$(BIN)/famulus demo $(addprefix --play ,$(play))
@@ -46,6 +46,18 @@ format: ready-test  ## put the sources into the one format
 wheel: ready-test  ## build dist/famulus-*.whl
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 
+# Accounts, directories and units, for a server; nothing is started. See README, "On a server".
+install-units:  ## as root: install the systemd units, and the accounts that they need
+	install -D -m 644 -t $(DESTDIR)/etc/systemd/system \
+		systemd/famulus.service systemd/famulus-exec.service systemd/famulus-exec.socket
+	install -D -m 644 -t $(DESTDIR)/etc/sysusers.d systemd/sysusers.d/famulus.conf
+	install -D -m 644 -t $(DESTDIR)/etc/tmpfiles.d systemd/tmpfiles.d/famulus.conf
+ifeq ($(DESTDIR),)
+	systemd-sysusers famulus.conf
+	systemd-tmpfiles --create famulus.conf
+	[ ! -d /run/systemd/system ] || systemctl daemon-reload
+endif
+
 lock: ready-test  ## write the locks anew from pyproject.toml (UPGRADE=1: newest of everything)
 	scripts/lock $(BIN)/python
 
@@ -71,4 +83,4 @@ $(ASYNC_CHECKED): $(ASYNC_SOURCES) Makefile
 ready-run ready-test: ready-%:
 	@$(PYTHON) scripts/prepare.py $* --venv $(VENV)
 
-.PHONY: help demo test test-all bench lint format wheel lock clean ready-run ready-test
+.PHONY: help demo test test-all bench lint format wheel install-units lock clean ready-run ready-test

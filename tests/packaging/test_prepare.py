@@ -18,6 +18,7 @@ COMPLETE = {
     "apt": True,
     "firejail": True,
     "system_python": True,
+    "matplotlib": True,
     "ensurepip": True,
     "certificates": True,
     "executor_user": True,
@@ -75,6 +76,16 @@ def test_only_what_is_missing_is_asked_for(
     """An environment that is made no longer needs what makes one."""
     host = prepare.Host(**{**COMPLETE, **dict.fromkeys(absent, False)})
     assert prepare.missing_packages(host, made=made) == packages
+
+
+def test_matplotlib_is_for_tests_where_apt_can_install_it() -> None:
+    """It is large: the demo goes without, and nobody is told to install it."""
+    host = prepare.Host(**{**COMPLETE, "matplotlib": False})
+    assert prepare.missing_packages(host, made=True, plots=True) == ("python3-matplotlib",)
+    assert prepare.missing_packages(host, made=True) == ()
+    for absent in ("root", "apt"):
+        other = prepare.Host(**{**COMPLETE, "matplotlib": False, absent: False})
+        assert prepare.missing_packages(other, made=True, plots=True) == ()
 
 
 def test_ordinary_user_is_shown_the_apt_line(capsys: pytest.CaptureFixture[str]) -> None:

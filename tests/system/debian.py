@@ -1,0 +1,144 @@
+"""A Debian trixie in a folder, with Famulus installed in it as the README says.
+
+The system is made by debootstrap, through `scripts/debian-root`, once a run: a minute. With
+FAMULUS_SYSTEM_BASE=FOLDER it is kept there for the next run. Packages of Python are downloaded by
+the host's pip, however that is set up, and checked against the locks; in the new system pip finds
+them in a folder, so that nothing there has to reach a network.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from packaging.markers import Marker
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = "trixie"
+PYTHON = "3.13"
+# What the rigs need in it: an init, what the README installs, the kernel of the emulated machine.
+PACKAGES = (
+    "ca-certificates",
+    "dbus",
+    "firejail",
+    "linux-image-cloud-" + {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "none"),
+    "procps",
+    "python3-venv",
+    "systemd",
+    "systemd-sysv",
+)
+# Seconds for the slowest single command, debootstrap on a slow line.
+LIMIT = 900
+
+PIP_CONF = "[global]\nno-index = true\nfind-links = /wheels\ndisable-pip-version-check = true\n"
+
+
+def run(*command: str | Path, **options: object) -> str:
+    """Run a command and give its output, both streams; what it said is in the failure."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        **options,
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}"
+    return done.stdout
+
+
+def make_base(folder: Path) -> None:
+    """Make the system in `folder`, unless it is there."""
+    run(ROOT / "scripts" / "debian-root", "--base", folder, SUITE, ",".join(PACKAGES))
+
+
+def copy_of(base: Path, folder: Path) -> Path:
+    """A copy of a system: cheap where the file system shares blocks."""
+    run("cp", "-a", "--reflink=auto", base, folder)
+    return folder
+
+
+def give_wheels(root: Path) -> None:
+    """Put what the locks name into /wheels of the system, and tell its pip."""
+    lock = root / "root" / "requirements.lock"
+    lock.write_text("".join(for_its_python((ROOT / "requirements-test.lock").read_text())))
+    tags = [f"manylinux_2_{n}_{platform.machine()}" for n in (28, 17, 12, 5)]
+    run(
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"),
+        *("--only-binary=:all:", f"--python-version={PYTHON}", "--implementation=cp"),
+        *(f"--platform={tag}" for tag in tags),
+        *("--requirement", lock, "--dest", root / "wheels"),
+    )
+    (root / "etc" / "pip.conf").write_text(PIP_CONF)
+
+
+def for_its_python(lock: str) -> list[str]:
+    """The lines of a lock that count there, without markers: pip judges those by the host's."""
+    kept, counts = [], True
+    for line in lock.splitlines(keepends=True):
+        name, found, marker = line.partition(" ; ")
+        if "==" in line:
+            there = {"python_version": PYTHON, "python_full_version": f"{PYTHON}.0"}
+            counts = not found or Marker(marker.rstrip(" \\\n")).evaluate(there)
+        kept += [f"{name} \\\n" if found else line] if counts else []
+    return kept
+
+
+def give_checkout(root: Path) -> Path:
+    """Copy what git tracks, as it is on disk, to /root/famulus of the system."""
+    names = run("git", "-C", ROOT, "ls-files", "-z").split("\0")[:-1]
+    checkout = root / "root" / "famulus"
+    for name in names:
+        if (ROOT / name).is_file():
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, checkout / name)
+    return checkout
+
+
+def chroot(root: Path, script: str) -> str:
+    """Run a script in the system, with /proc and /dev, as root. Leaves no mount behind."""
+    inside = "mount -t proc proc $0/proc && mount --rbind /dev $0/dev && exec chroot $0 sh -euxc"
+    words = ("unshare", "--mount", "--propagation", "private", "sh", "-euc")
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+    return run(*words, f'{inside} "$1"', root, script, env=environment)
+
+
+def readme_commands(heading: str, language: str = "sh") -> list[str]:
+    """The fenced blocks of a language in a section of the README, in order."""
+    text = (ROOT / "README.md").read_text()
+    section = re.split(r"^## ", text.split(f"\n## {heading}\n")[1], flags=re.MULTILINE)[0]
+    return re.findall(rf"^```{language}\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL)
+
+
+def install(root: Path, configuration: str) -> None:
+    """Do what the README says under "On a server", up to the start.
+
+    What that needed and a running system does not is removed: copies are made of it.
+    """
+    give_wheels(root)
+    checkout = give_checkout(root)
+    commands, _start = readme_commands("On a server")
+    chroot(root, f"cd /root/famulus\n{commands}")
+    for unneeded in (checkout, root / "wheels", root / "var" / "cache" / "apt"):
+        shutil.rmtree(unneeded)
+    (root / "etc" / "famulus.toml").write_text(configuration)
+    secret = root / "etc" / "famulus" / "telegram-token"
+    secret.write_text("1:a-token-that-nobody-takes\n")
+    secret.chmod(0o600)
+
+
+def configuration(extra: Iterable[str] = ()) -> str:
+    """What the README says to write, with an address where no Telegram is."""
+    (block,) = readme_commands("On a server", "toml")
+    lines = [line for line in block.splitlines() if not line.startswith("api_key")]
+    at = lines.index("[telegram]")
+    lines.insert(at + 1, 'api_base_url = "http://127.0.0.1:9"')
+    lines.insert(lines.index("[model]") + 1, 'name = "none"\nbase_url = "http://127.0.0.1:9/v1"')
+    return "\n".join([*lines, *extra]) + "\n"
