@@ -14,7 +14,7 @@ from attrs import define, field
 
 from agent import context
 from agent.loop import CallModel, End, Limits, RunTool, SettleTool, decide
-from agent.ports import Journal, Model, ModelFailed, Opening, Toolbox
+from agent.ports import Journal, Model, ModelFailed, Opening, Toolbox, ToolOutcome
 from agent.transcript import Answer, Assistant, Entry, ToolCall, ToolResult
 
 
@@ -66,7 +66,7 @@ class TurnDriver:
             case RunTool(call):
                 await self._run_tool(call)
             case SettleTool(call, text):
-                await self._settle(call, text, failed=True)
+                await self._settle(call, ToolOutcome(text, failed=True))
             case End(sentence, error):
                 await self.journal.failed(sentence, error=error)
                 return True
@@ -99,12 +99,11 @@ class TurnDriver:
 
     async def _run_tool(self, call: ToolCall) -> None:
         await self.journal.intend_tool_call(call)
-        outcome = await self.tools.run(call.request)
-        await self._settle(call, outcome.text, failed=outcome.failed)
+        await self._settle(call, await self.tools.run(call.request))
 
-    async def _settle(self, call: ToolCall, text: str, *, failed: bool) -> None:
-        await self.journal.tool_finished(call, text, failed=failed)
-        self._turn.append(ToolResult(call.id, text, failed))
+    async def _settle(self, call: ToolCall, outcome: ToolOutcome) -> None:
+        text = await self.journal.tool_finished(call, outcome)
+        self._turn.append(ToolResult(call.id, text, outcome.failed))
 
 
 def _duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from agent.transcript import Answer, CallRequest, Entry, ToolCall
 
@@ -60,7 +60,12 @@ class Journal(Protocol):
 
     async def intend_tool_call(self, call: ToolCall) -> None: ...
 
-    async def tool_finished(self, call: ToolCall, text: str, *, failed: bool) -> None: ...
+    async def tool_finished(self, call: ToolCall, outcome: ToolOutcome) -> str:
+        """Keep a call's result, and queue its files for the chat, in the same transaction.
+
+        Returns the result's text as it was kept: it says so when a file could not be.
+        """
+        ...
 
     async def released(self) -> None:
         """Give the turn back as ready, to be gone on with by the next run of the daemon."""
@@ -80,11 +85,20 @@ class Model(Protocol):
 
 
 @frozen
+class OutFile:
+    """A file for the chat: the name that it is shown with (no path), and its bytes."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+@frozen
 class ToolOutcome:
-    """What a tool brought: the text for the model, and whether it is an error."""
+    """What a tool brought: the text for the model, whether it is an error, files for the chat."""
 
     text: str
     failed: bool = False
+    files: tuple[OutFile, ...] = ()
 
 
 class Toolbox(Protocol):

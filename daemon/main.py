@@ -31,12 +31,13 @@ from daemon.config import Config, load
 from daemon.errors import FamulusError, Fatal
 from daemon.report import Report
 from daemon.sidecar import Sidecar
+from daemon.spool import Spool
 from daemon.statelock import Held
 from daemon.store import boots, inbox, outbox
 from daemon.store.db import Database, open_database
 from daemon.store.turns import TurnRow
 from daemon.supervise import Health
-from daemon.telegram.api import BotApi, open_api
+from daemon.telegram.api import BotApi, open_api, preload
 from daemon.telegram.greet import greet
 from daemon.telegram.outbox import Outbox
 from daemon.telegram.poll import Poll
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from daemon.chat.turn import TurnRunner
 
 DATABASE = "famulus.db"
+SPOOL = "spool"
 PRUNE_SECONDS = 3600.0
 # The share of the grace that turns may not use up: a send that is cut off needs a label later.
 KEPT_FOR_SENDS = 0.25
@@ -59,6 +61,7 @@ def run(config: Config, config_path: Path, *, with_executor: bool) -> int:
 
     Raises FamulusError for what ended it otherwise: `Fatal` for what no restart can cure.
     """
+    preload()
     return trio.run(_main, config, config_path, with_executor)
 
 
@@ -112,6 +115,7 @@ class Daemon:
     executor: CodeGate = field(init=False)
     sidecar: Sidecar | None = field(init=False)
     turns: TurnRunner | None = field(default=None, init=False)
+    spool: Spool = field(init=False)
     outbox: Outbox = field(init=False)
     lanes: Lanes = field(init=False)
     router: Router = field(init=False)
@@ -122,7 +126,8 @@ class Daemon:
         config = self.config
         self.sidecar = Sidecar.of(config.executor) if self.with_executor else None
         self.executor = CodeGate(ExecutorClient(config.executor.socket), self.sidecar)
-        self.outbox = Outbox(self.database, self.boot, self.sending.call)
+        self.spool = Spool(config.state_dir / SPOOL)
+        self.outbox = Outbox(self.database, self.boot, self.sending.call, self.spool)
         self.lanes = Lanes(
             self.database, config.agent.concurrent_turns, self._run_turn, self.outbox.wake
         )
@@ -170,6 +175,7 @@ class Daemon:
             Limits(config.agent.max_steps, config.agent.max_turn_seconds),
             self.outbox.wake,
             lambda: self.lanes.closing,
+            self.spool,
         )
 
     # --- Life ---
@@ -198,9 +204,17 @@ class Daemon:
             run = partial(supervise.supervise, policy=sidecar.POLICY, health=self.health)
             nursery.start_soon(run, "executor", self.sidecar.run)
         await self._start(nursery, "outbox", self.outbox.run, ready=True)
+        await self._sweep_spool()
         await self._start(nursery, "lanes", self.lanes.run, ready=True)
         await self._start(nursery, "upkeep", self._upkeep)
         await self._start(nursery, "executor watch", self.report.watch_executor)
+
+    async def _sweep_spool(self) -> None:
+        """Remove what a kill left in the spool. Before the lanes, which alone put things there."""
+        named = await self.database.read(outbox.files)
+        removed = await trio.to_thread.run_sync(self.spool.sweep, named)
+        if removed:
+            _log.info("files that nobody waits for removed", count=removed)
 
     async def _start_intake(self, nursery: trio.Nursery) -> None:
         """What lets updates in: the router, and then the poll."""

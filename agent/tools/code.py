@@ -2,15 +2,19 @@
 
 Nothing is run here. A call becomes a job over the executor's socket; cancelling the call closes
 the connection, and that kills the job. When no job can be run, the model is told why, so that it
-can tell the person.
+can tell the person. Pictures and files that a job gives back go to the chat with the tool's result;
+what the model reads of them is their names
+and sizes.
 """
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Protocol
 
+from agent.ports import OutFile, ToolOutcome
 from agent.tools.registry import Kind, Tool, ToolError, tool
-from executor.client import ExecutorUnavailable, Job, Result
+from executor.client import Artifact, ExecutorUnavailable, Job, Result
 
 ENDINGS = {
     "timeout": "stopped at its time limit",
@@ -24,6 +28,15 @@ ENDINGS = {
     "executor_error": "the executor failed",
 }
 
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+
+LOST = (
+    "[the variables of earlier calls are gone: this call began without them; import and compute"
+    " again what is needed]"
+)
+
+FILES = "Names or globs of files in the working directory to send to the chat afterwards, by commas"
+
 
 class Runner(Protocol):
     """Whatever runs jobs: `executor.client.ExecutorClient`, or a host's own way to it."""
@@ -31,43 +44,96 @@ class Runner(Protocol):
     async def run(self, job: Job) -> Result: ...
 
 
-def code_tools(executor: Runner, workspace: str) -> list[Tool]:
-    """The tools that run code in `workspace`, which belongs to one agent in one chat."""
+def code_tools(executor: Runner, workspace: str, session: str) -> list[Tool]:
+    """The tools that run code in `workspace`, which belongs to one agent in one chat.
+
+    `session` is the key of the conversation, whose Python variables live on between calls.
+    """
 
     @tool(kind=Kind.SANDBOXED)
     async def python_execute(
         code: Annotated[str, "A Python 3 program; print what you need"],
-    ) -> str:
+        fresh: Annotated[bool | None, "true: run it on its own, without the variables"] = None,
+        files: Annotated[str | None, FILES] = None,
+    ) -> ToolOutcome:
         """Run a Python program in the sandbox and return what it printed.
 
-        It starts afresh each time; files in the working directory stay.
+        Variables, functions and imports live on until the next call of this conversation, and
+        files in the working directory stay. A call that crashes or is stopped at a limit loses
+        its own changes to the variables, and nothing else. What matplotlib draws is sent to the
+        chat as a picture by plt.show(); other files are sent if they are named in `files`.
         """
-        return await _run(executor, Job("python", code, workspace))
+        kept = "" if fresh else session
+        job = Job("python", code, workspace, session=kept, artifacts=patterns(files))
+        return await _run(executor, job)
 
     @tool(kind=Kind.SANDBOXED)
-    async def bash(command: Annotated[str, "A bash script"]) -> str:
-        """Run a bash script in the sandbox and return what it printed."""
-        return await _run(executor, Job("bash", command, workspace))
+    async def bash(
+        command: Annotated[str, "A bash script"],
+        files: Annotated[str | None, FILES] = None,
+    ) -> ToolOutcome:
+        """Run a bash script in the sandbox and return what it printed.
+
+        Files in the working directory stay. Those named in `files` are sent to the chat.
+        """
+        return await _run(executor, Job("bash", command, workspace, artifacts=patterns(files)))
 
     return [python_execute, bash]
 
 
-async def _run(executor: Runner, job: Job) -> str:
+def patterns(files: str | None) -> tuple[str, ...]:
+    """The names and globs in a list by commas, without a leading `./`; a model writes both."""
+    named = (name.strip().removeprefix("./") for name in (files or "").split(","))
+    return tuple(dict.fromkeys(name for name in named if name))
+
+
+async def _run(executor: Runner, job: Job) -> ToolOutcome:
     try:
         result = await executor.run(job)
     except ExecutorUnavailable as error:
         raise ToolError(f"code cannot be run here: {error}") from error
-    if ending(result):
-        raise ToolError(describe(result))
-    return describe(result)
+    failed = bool(ending(result))
+    text = f"Error: {describe(result)}" if failed else describe(result)
+    files = tuple(OutFile(shown_name(each.name), each.data) for each in result.artifacts)
+    return ToolOutcome(text, failed, files)
 
 
 def describe(result: Result) -> str:
-    """A job's result as text for the model: how it ended if not well, its output, its errors."""
+    """A job's result as text for the model.
+
+    How it ended if not well, its output, its errors, and what became of variables and files.
+    """
     output = result.stdout.decode("utf-8", "replace").rstrip()
     errors = result.stderr.decode("utf-8", "replace").rstrip()
-    parts = [ending(result), output, f"[stderr]\n{errors}" if errors else ""]
-    return "\n".join(part for part in parts if part) or "(no output)"
+    written = [ending(result), output, f"[stderr]\n{errors}" if errors else ""]
+    said = [part for part in written if part] or ["(no output)"]
+    return "\n".join([*said, *_notes(result)])
+
+
+def _notes(result: Result) -> list[str]:
+    sent = ", ".join(_as_sent(each) for each in result.artifacts)
+    skipped = [f"[not sent: {each.name}: {each.why}]" for each in result.skipped]
+    lost = [LOST] if result.session == "lost" else []
+    return [*lost, *([f"[sent to the chat: {sent}]"] if sent else []), *skipped]
+
+
+def _as_sent(file: Artifact) -> str:
+    """A file's name, with what a reader of the chat sees beside it: a picture, or a size."""
+    name = shown_name(file.name)
+    picture = PurePosixPath(name).suffix.lower() in PICTURES
+    return f"{name} ({'picture' if picture else size(len(file.data))})"
+
+
+def size(count: int) -> str:
+    """A number of bytes in words: 999 bytes, 12 kB, 3.4 MB."""
+    if count < 1000:  # noqa: PLR2004  (a kilobyte)
+        return f"{count} bytes" if count != 1 else "1 byte"
+    return f"{count / 1e3:.0f} kB" if count < 999_500 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
+
+
+def shown_name(name: str) -> str:
+    """The last part of a path in the workspace: the directories are nobody's business."""
+    return PurePosixPath(name).name or "file"
 
 
 def ending(result: Result) -> str:

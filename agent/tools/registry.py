@@ -9,7 +9,8 @@ signature, its description is its docstring, and each parameter's description is
         '''Tell the date and time.'''
 
 A tool returns the text for the model, or raises `ToolError` with a sentence that tells the model
-what to do differently. Both are cut to the tool's cap, head and tail kept.
+what to do differently. One that brings more (files, or a failure with files) returns a
+`ToolOutcome`. Every text is cut to the tool's cap, head and tail kept.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from agent.ports import ToolOutcome
 from agent.text import clean, shorten
@@ -66,7 +67,7 @@ class BadArguments(ToolError):
 
 
 # What a tool is: an async function of the parameters that its schema names.
-Function: TypeAlias = Callable[..., Awaitable[str]]
+Function: TypeAlias = Callable[..., Awaitable[str | ToolOutcome]]
 
 
 @frozen
@@ -223,9 +224,9 @@ class Registry:
             known = ", ".join(sorted(self._tools)) or "none"
             text = f"Error: there is no tool {request.name!r:.80}; there are: {known}"
             return ToolOutcome(text, failed=True)
-        failed = False
         try:
-            text = await found.function(**found.arguments(request.arguments))
+            brought = await found.function(**found.arguments(request.arguments))
         except ToolError as error:
-            text, failed = f"Error: {error}", True
-        return ToolOutcome(shorten(clean(text), found.output_cap), failed)
+            brought = ToolOutcome(f"Error: {error}", failed=True)
+        outcome = ToolOutcome(brought) if isinstance(brought, str) else brought
+        return evolve(outcome, text=shorten(clean(outcome.text), found.output_cap))

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import trio
 from attrs import define, field, frozen
 
-from agent.ports import Opening, TurnLost
+from agent.ports import Opening, OutFile, ToolOutcome, TurnLost
 from agent.transcript import Answer, ToolCall
 from daemon import log
+from daemon.spool import Spool
 from daemon.store import journal as rows
 from daemon.store import money, outbox, turns
 from daemon.store.db import Database
 from daemon.store.values import Address, Claim, Place
+from daemon.telegram import media
 from daemon.telegram.render import split_text
 
 T = TypeVar("T")
 
 WORDLESS = "The answer has no words in it."
+UNKEPT = "the disk did not take it; the log says why"
 
 _log = log.get("turn")
 
@@ -44,11 +47,47 @@ class Ending:
     error: str | None = None
 
 
+@frozen
+class Finish:
+    """How a tool call ended: its text, whether it failed, and its files for the chat."""
+
+    text: str
+    failed: bool
+    drafts: tuple[outbox.Draft, ...]
+
+    @property
+    def keys(self) -> list[str]:
+        return [draft.file for draft in self.drafts if draft.file is not None]
+
+
+def _keep_files(spool: Spool, outcome: ToolOutcome) -> Finish:
+    """Put the files on the disk; what cannot be sent or kept is named in the text."""
+    text, drafts = [outcome.text], []
+    for file in outcome.files:
+        problem = media.refusal(file.data)
+        draft = None if problem else _keep(spool, file)
+        if draft is None:
+            text.append(f"[but {file.name} could not be sent: {problem or UNKEPT}]")
+        else:
+            drafts.append(draft)
+    return Finish("\n".join(text), outcome.failed, tuple(drafts))
+
+
+def _keep(spool: Spool, file: OutFile) -> outbox.Draft | None:
+    try:
+        key = spool.keep(file.data)
+    except OSError as error:
+        _log.error("a file could not be kept", error=error)
+        return None
+    return outbox.Draft(media.method_for(file.data), {}, key, media.safe_name(file.name))
+
+
 @define
 class TurnJournal:
     """Implements `agent.ports.Journal` for the turn `turn_id` in this boot.
 
-    `on_queued` is told the place where an answer was queued, after the commit.
+    `on_queued` is told the place where an answer or a file was queued, after the commit. Files
+    of a tool are in the `spool` before the transaction that queues them.
     """
 
     database: Database
@@ -56,6 +95,7 @@ class TurnJournal:
     boot: str
     model: str
     on_queued: Callable[[Place], None]
+    spool: Spool
     address: Address | None = None
     _claimed: bool = False
     _seen: int = 0
@@ -100,9 +140,21 @@ class TurnJournal:
         await self._step(self.database.write, rows.intend_tool_call, call.id)
         _log.debug("tool begun", job=call.id, tool=call.request.name)
 
-    async def tool_finished(self, call: ToolCall, text: str, *, failed: bool) -> None:
-        await self._step(self.database.finish, rows.finish_tool_call, call.id, text, failed=failed)
-        _log.debug("tool ended", job=call.id, failed=failed, characters=len(text))
+    async def tool_finished(self, call: ToolCall, outcome: ToolOutcome) -> str:
+        with trio.CancelScope(shield=True):
+            kept = await trio.to_thread.run_sync(_keep_files, self.spool, outcome)
+            try:
+                await self._step(
+                    self.database.finish, _finish_tool_call, self._address(), call, kept
+                )
+            except BaseException:
+                # Removing a few files; the shield is the one above.
+                await trio.to_thread.run_sync(self.spool.remove, kept.keys)  # noqa: ASYNC102
+                raise
+        _log.debug("tool ended", job=call.id, failed=kept.failed, files=len(kept.drafts))
+        if kept.drafts:
+            self.on_queued(self._address().place)
+        return kept.text
 
     async def released(self) -> None:
         await self.database.finish(rows.release, self._claim(), self._ran())
@@ -151,6 +203,38 @@ def _keep_answer(
     return rows.add_answer(db, claim.turn_id, answer, now)
 
 
+def _finish_tool_call(  # noqa: PLR0913  (one of them is the clock)
+    db: sqlite3.Connection,
+    claim: Claim,
+    address: Address,
+    call: ToolCall,
+    finish: Finish,
+    now: float,
+) -> None:
+    """Keep the result, and queue the files: before the answer, since that is queued later."""
+    rows.finish_tool_call(db, claim, call.id, finish.text, now, failed=finish.failed)
+    if finish.drafts:
+        _enqueue(db, claim, address, finish.drafts, now)
+
+
+def _enqueue(
+    db: sqlite3.Connection,
+    claim: Claim,
+    address: Address,
+    drafts: Sequence[outbox.Draft],
+    now: float,
+) -> None:
+    outbox.enqueue(
+        db,
+        address.place,
+        drafts,
+        now,
+        turn_id=claim.turn_id,
+        about=address.about,
+        asked_at=address.asked_at,
+    )
+
+
 def _end(
     db: sqlite3.Connection, claim: Claim, address: Address, ending: Ending, now: float
 ) -> None:
@@ -163,12 +247,4 @@ def _end(
         db, claim.turn_id, ending.outcome, now, error=ending.error, ran_seconds=ending.ran_seconds
     )
     rows.add_answer(db, claim.turn_id, ending.answer, now)
-    outbox.enqueue(
-        db,
-        address.place,
-        text_drafts(ending.answer.text),
-        now,
-        turn_id=claim.turn_id,
-        about=address.about,
-        asked_at=address.asked_at,
-    )
+    _enqueue(db, claim, address, text_drafts(ending.answer.text), now)

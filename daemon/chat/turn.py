@@ -25,6 +25,7 @@ from agent.tools.registry import Registry
 from agent.tools.sums import sums_tools
 from daemon import log
 from daemon.chat.journal import TurnJournal
+from daemon.spool import Spool
 from daemon.store import turns
 from daemon.store.db import Database
 from daemon.store.turns import TurnRow
@@ -47,13 +48,16 @@ class TurnRunner:
     limits: Limits
     wake_outbox: Callable[[Place], None]
     stopping: Callable[[], bool]
+    spool: Spool
 
     async def run(self, turn: TurnRow) -> bool:
         """Go on with a turn; True if it ended, False if it was given back. Raises TurnLost."""
-        journal = TurnJournal(self.database, turn.id, self.boot, self.model_name, self.wake_outbox)
+        journal = TurnJournal(
+            self.database, turn.id, self.boot, self.model_name, self.wake_outbox, self.spool
+        )
         try:
             opening = await journal.load()
-            return await self._driver(journal, opening).run()
+            return await self._driver(journal, opening, turn.session_id).run()
         except TurnLost:
             raise
         except Exception as error:  # noqa: BLE001  (the supervision boundary of a turn)
@@ -72,21 +76,21 @@ class TurnRunner:
         else:
             await journal.failed("Something went wrong inside me.", error=repr(error))
 
-    def _driver(self, journal: TurnJournal, opening: Opening) -> TurnDriver:
+    def _driver(self, journal: TurnJournal, opening: Opening, session_id: str) -> TurnDriver:
         today = dt.datetime.now(zoneinfo.ZoneInfo(self.zone)).date()
         assert journal.address is not None  # noqa: S101  (it has been loaded)
         return TurnDriver(
             journal,
             self.model,
-            self._tools(journal.address),
+            self._tools(journal.address, session_id),
             self.limits,
             system_prompt(self.instructions, today, self.zone),
             opening,
             stopping=self.stopping,
         )
 
-    def _tools(self, address: Address) -> Registry:
-        code = code_tools(self.executor, workspace_key(address))
+    def _tools(self, address: Address, session_id: str) -> Registry:
+        code = code_tools(self.executor, workspace_key(address), session_id)
         return Registry.of([*clock_tools(), *sums_tools(), *code])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from attrs import frozen
 
 from daemon.demo.cities import zone_of
+from daemon.demo.recipes import recipe_for
 from daemon.demo.replies import ChatRequest, Reply, ToolCall, text_of
 
 HELP = """\
@@ -23,6 +24,9 @@ Hello! I am Famulus, and this is the offline demo model: a few fixed skills and 
 - what time is it in Tokyo?
 - run python: print(sum(range(10)))
 - $ uname -s
+- remember x = 41 in python (and later: what is x + 1 in python)
+- plot a sine; make a file hello.txt and send it
+- loop forever (and then: /stop); fork bomb
 - my name is Ada (and later: what is my name?)
 Any OpenAI-compatible model can take my place; FAMULUS_MODEL_BASE_URL tells where it is."""
 
@@ -45,6 +49,8 @@ _WORDS = (
     (re.compile(r"(?i)\bto the power of\b|\^"), "**"),
 )
 _EXPRESSION = re.compile(r"[-+(]*\d[\d\s.+*/%()-]*")
+# What the tools say about a job's files and variables stands in lines of its own.
+_NOTE = re.compile(r"\[(?:sent to the chat: |not sent: |but |the variables ).*\]")
 _OPERATION = re.compile(r"[\d)]\s*(?:\*\*|//|[-+*/%])\s*[-+(]*\d")
 
 
@@ -96,6 +102,8 @@ def _wanted(text: str) -> list[ToolCall]:
         return [ToolCall("python_execute", {"code": (found[1] or found[2]).strip()})]
     if found := _BASH.search(text):
         return [ToolCall("bash", {"command": (found[1] or found[2] or found[3]).strip()})]
+    if recipe := recipe_for(text):
+        return [recipe]
     calls = []
     if expression := find_expression(text):
         calls.append(ToolCall("calculate_expression", {"expression": expression}))
@@ -147,8 +155,16 @@ def _worded(result: _Result) -> str:
     if result.name == "current_datetime":
         return f"In {result.arguments.get('timezone', 'UTC')} it is {_value(content)}."
     if result.name in {"python_execute", "bash"}:
-        return f"It ran:\n```\n{content or '(no output)'}\n```"
+        return _ran(content)
     return f"{result.name} says: {content}"
+
+
+def _ran(content: str) -> str:
+    """What code wrote, and below it what became of its files and variables."""
+    lines = content.splitlines()
+    notes = [line[1:-1] for line in lines if _NOTE.fullmatch(line)]
+    written = "\n".join(line for line in lines if not _NOTE.fullmatch(line))
+    return "\n".join([f"It ran:\n```\n{written or '(no output)'}\n```", *notes])
 
 
 def _value(content: str) -> str:

@@ -53,6 +53,11 @@ class Place:
         return self.root / "daemon.log"
 
     @property
+    def received(self) -> Path:
+        """The files that the chat was sent."""
+        return self.root / "received"
+
+    @property
     def socket(self) -> Path:
         """The executor's socket."""
         return self.root / "exec" / "executor.sock"

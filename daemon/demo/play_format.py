@@ -22,6 +22,7 @@ A play is a text file. Each line begins with what it is:
 
 "A reply to it" is any message that the chat shows after the last `>` line, as it reads when it is
 looked at: an answer in several messages, or one that is edited, is found wherever it stands.
+A picture or document reads `[picture NAME, SIZE kB]`, below its caption if it has one.
 Several expectations after one `>` line may be met by one message. `! restart` between `>` and `<`
 checks that an answer survives the daemon. A play named by a word and not by a file is one that is
 shipped: `famulus demo --play main`.

@@ -162,7 +162,7 @@ class Demo:
 
     async def converse(self, play: Play | None) -> None:
         """Hold the conversation, and set the exit code by how it went."""
-        stage = Stage(self.servers.bot, self.terminal, self.restart)
+        stage = Stage(self.servers.bot, self.terminal, self.restart, self.place.received)
         for line in banner(self.setup, self.sandbox, self.place, keep=self.keep):
             self.terminal.say(line)
         if play is None:
@@ -195,6 +195,7 @@ def banner(setup: Setup, sandbox: Sandbox, place: Place, *, keep: bool) -> list[
         f"  model  {setup.model_in_words}",
         f"  code   {sandbox}",
         f"  log    {place.log} ({fate})",
+        f"  files  {place.received} ({fate})",
         '  Say "help" for what it can do; /quit or Ctrl-D ends the demo.',
         "",
     ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -17,20 +19,28 @@ from daemon.demo.changes import NeverHappened
 from daemon.demo.play import DEFAULT_TIMEOUT, Expect, Play, Restart, Say, Seen, Step, Timeout
 from daemon.demo.setup import USER_ID
 from daemon.demo.terminal import BLUE, BOLD, DIM, GREEN, RED, Terminal
+from daemon.demo.world import Message, StoredFile
 
 # How long a reply to a piped line may take, in seconds.
 REPLY_TIMEOUT: Final = 60.0
 
 DELETED: Final = "deleteMessage"
 
+# What a file is saved as here keeps of its name.
+_SAFE: Final = re.compile(r"[^\w.-]+")
+
 
 @define
 class Stage:
-    """One chat on the screen. `restart` kills the daemon and returns when it polls again."""
+    """One chat on the screen. `restart` kills the daemon and returns when it polls again.
+
+    Pictures and documents that the chat is sent are saved in the directory `received`.
+    """
 
     bot: BotApiServer
     terminal: Terminal
     restart: Callable[[], Awaitable[None]]
+    received: Path
     _shown: int = 0
     # Where in `bot.sent` the replies to the user's last message begin.
     _mark: int = 0
@@ -88,19 +98,34 @@ class Stage:
             self.terminal.say(self.terminal.paint("(a message was deleted)", DIM))
             return
         edited = " (edited)" if sent.method.startswith("edit") else ""
-        text = sent.text or f"[{sent.method.removeprefix('send').lower()}]"
-        self.terminal.message(f"famulus{edited}", f"{BOLD};{GREEN}", text)
+        message = next((m for m in self._messages() if m.message_id == sent.message_id), None)
+        parts = [sent.text, self._save(message) if message is not None and message.file else ""]
+        text = "\n".join(part for part in parts if part)
+        kind = sent.method.removeprefix("send").lower()
+        self.terminal.message(f"famulus{edited}", f"{BOLD};{GREEN}", text or f"[{kind}]")
         labels = [f"[{i}] {b['text']}" for i, b in enumerate(self._buttons(sent.message_id), 1)]
         if labels:
             hint = f"{'  '.join(labels)}   (/press NUMBER)"
             self.terminal.say(self.terminal.paint(f"         {hint}", DIM))
 
+    def _messages(self) -> list[Message]:
+        return self.bot.chat(USER_ID)
+
+    def _save(self, message: Message) -> str:
+        """Save a message's file, and give the line that says where it is."""
+        stored = self.bot.world.files[message.file["file_id"]]
+        # Numbered by the message, so that a second file of the same name is another file.
+        name = f"{message.message_id}-{_SAFE.sub('_', stored.name)}"
+        self.received.mkdir(mode=0o700, exist_ok=True)
+        (self.received / name).write_bytes(stored.data)
+        return f"{describe_file(message, stored)} saved as {self.received / name}"
+
     def _buttons(self, message_id: int) -> list[dict[str, str]]:
-        found = [m for m in self.bot.chat(USER_ID) if m.message_id == message_id]
+        found = [m for m in self._messages() if m.message_id == message_id]
         return [b for m in found for b in m.buttons if "callback_data" in b]
 
     def _press(self, number: str) -> None:
-        for message in reversed(self.bot.chat(USER_ID)):
+        for message in reversed(self._messages()):
             buttons = self._buttons(message.message_id)
             if number.isdecimal() and 1 <= int(number) <= len(buttons):
                 self.bot.press(message, buttons[int(number) - 1]["callback_data"])
@@ -114,7 +139,14 @@ class Stage:
     def _replies(self) -> list[str]:
         """Give what the chat now shows of the messages that came since the user's last one."""
         since = {sent.message_id for sent in self.bot.sent[self._mark :]}
-        return [m.text for m in self.bot.chat(USER_ID) if m.message_id in since]
+        return [self._in_words(m) for m in self._messages() if m.message_id in since]
+
+    def _in_words(self, message: Message) -> str:
+        """What a play can expect of a message: its text, and a line for its file."""
+        if not message.file:
+            return message.text
+        line = describe_file(message, self.bot.world.files[message.file["file_id"]])
+        return "\n".join(part for part in (message.text, line) if part)
 
     # A play.
 
@@ -173,3 +205,9 @@ class Stage:
         came = [f"what came: {text!r}" for text in self._replies()] or ["what came: nothing"]
         for line in (what, *came):
             self.terminal.say(self.terminal.paint(line, f"{BOLD};{RED}"))
+
+
+def describe_file(message: Message, stored: StoredFile) -> str:
+    """A file in the chat, in brackets: `[picture plot-1.png, 14.2 kB]`."""
+    kind = "picture" if "photo" in message.content else "document"
+    return f"[{kind} {stored.name}, {len(stored.data) / 1000:.1f} kB]"

@@ -41,6 +41,13 @@ class Message:
         return str(self.content.get("text", self.content.get("caption", "")))
 
     @property
+    def file(self) -> Wire:
+        """The picture (in its largest size) or document in it; {} if there is none."""
+        sizes = self.content.get("photo")
+        found: Wire = sizes[-1] if sizes else self.content.get("document", {})
+        return found
+
+    @property
     def from_bot(self) -> bool:
         """Whether the bot wrote it."""
         return bool(self.sender["is_bot"])

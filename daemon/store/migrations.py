@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.store.schema import FIRST
+from daemon.store.schema import FILES, FIRST
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -31,7 +31,13 @@ def first(db: Database) -> None:
         db.execute(statement)
 
 
-STEPS = (first,)
+def files(db: Database) -> None:
+    """Pictures and files in the outbox, named by their rows."""
+    for statement in FILES:
+        db.execute(statement)
+
+
+STEPS = (first, files)
 
 
 def bring_up_to_date(path: Path) -> None:

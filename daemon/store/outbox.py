@@ -18,6 +18,8 @@ from attrs import frozen
 
 from daemon.store.values import Place, new_ref
 
+# What a chat shows as a message of its own.
+MESSAGES = ("sendMessage", "sendPhoto", "sendDocument")
 IDEMPOTENT = frozenset({"editMessageText", "answerCallbackQuery", "setMessageReaction"})
 MAX_DOUBTS = 2
 HOLD_AFTER = 48 * 3600.0  # seconds; older parts are folded into one line and a button
@@ -36,6 +38,8 @@ class Draft:
 
     method: str
     params: dict[str, Any]
+    file: str | None = None  # its key in the spool, where the bytes are already
+    file_name: str = ""
 
 
 @frozen
@@ -51,6 +55,8 @@ class Part:
     doubts: int
     about: str
     asked_at: float | None
+    file: str | None = None
+    file_name: str = ""
 
 
 @frozen
@@ -81,8 +87,8 @@ def enqueue(
     where = (place.channel, place.account, place.chat, place.topic)
     db.executemany(
         "INSERT INTO outbox (ref, channel, account, chat, topic, seq, turn_id, method, params,"
-        " state, about, asked_at, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?)",
+        " state, about, asked_at, created_at, file, file_name)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
         [
             (
                 new_ref(),
@@ -94,6 +100,8 @@ def enqueue(
                 about[:ABOUT_LENGTH],
                 asked_at,
                 now,
+                draft.file,
+                draft.file_name,
             )
             for index, draft in enumerate(drafts)
         ],
@@ -129,7 +137,7 @@ def claim_next(
     where = (to.channel, to.account, to.chat)
     row = db.execute(
         "SELECT o.id, o.topic, o.turn_id, o.method, o.params, o.attempts, o.doubts, o.about,"
-        " o.asked_at, d.not_before FROM outbox AS o JOIN destinations AS d"
+        " o.asked_at, o.file, o.file_name, d.not_before FROM outbox AS o JOIN destinations AS d"
         " USING (channel, account, chat) WHERE o.channel = ? AND o.account = ? AND o.chat = ?"
         f" AND o.{_DUE} ORDER BY o.seq LIMIT 1",
         where,
@@ -152,6 +160,8 @@ def claim_next(
         row["doubts"],
         row["about"],
         row["asked_at"],
+        row["file"],
+        row["file_name"],
     )
 
 
@@ -189,6 +199,14 @@ def not_sent(db: sqlite3.Connection, part: Part, not_before: float, error: str) 
 
 def failed(db: sqlite3.Connection, part_id: int, error: str) -> None:
     db.execute("UPDATE outbox SET state = 'failed', error = ? WHERE id = ?", (error, part_id))
+
+
+def as_document(db: sqlite3.Connection, part_id: int, error: str) -> None:
+    """Queue a refused picture again, in its place, as a file like any other."""
+    db.execute(
+        "UPDATE outbox SET state = 'queued', method = 'sendDocument', error = ? WHERE id = ?",
+        (error, part_id),
+    )
 
 
 def doubtful(db: sqlite3.Connection, part: Part, not_before: float, error: str) -> None:
@@ -234,8 +252,8 @@ def hold_old(db: sqlite3.Connection, now: float) -> list[tuple[Place, int, str]]
     """
     rows = db.execute(
         "SELECT id, channel, account, chat, topic, ref FROM outbox INDEXED BY outbox_due"
-        f" WHERE {_DUE} AND state = 'queued' AND method = 'sendMessage' AND created_at < ?",
-        (now - HOLD_AFTER,),
+        f" WHERE {_DUE} AND state = 'queued' AND method IN (?, ?, ?) AND created_at < ?",
+        (*MESSAGES, now - HOLD_AFTER),
     ).fetchall()
     db.executemany("UPDATE outbox SET state = 'held' WHERE id = ?", [(row[0],) for row in rows])
     refs: dict[Place, list[str]] = {}
@@ -267,6 +285,30 @@ def move_chat(db: sqlite3.Connection, old: Destination, new_chat: str) -> None:
         (old.channel, old.account, old.chat),
     ).fetchall()
     _requeue(db, [row[0] for row in rows], Destination(old.channel, old.account, new_chat))
+
+
+# --- Files ---
+
+
+def files(db: sqlite3.Connection) -> set[str]:
+    """The spool's files that a row may still send: waiting, on their way, or held."""
+    waiting = db.execute(
+        f"SELECT file FROM outbox INDEXED BY outbox_due WHERE {_DUE} AND file IS NOT NULL"
+    ).fetchall()
+    held = db.execute(
+        "SELECT file FROM outbox INDEXED BY outbox_trouble"
+        f" WHERE {_TROUBLE} AND state = 'held' AND file IS NOT NULL"
+    ).fetchall()
+    return {row[0] for row in (*waiting, *held)}
+
+
+def is_over(db: sqlite3.Connection, part_id: int) -> bool:
+    """Whether nothing can become of a part any more, so that its file is not needed."""
+    (over,) = db.execute(
+        "SELECT count(*) FROM outbox WHERE id = ? AND state IN ('sent', 'failed', 'unknown')",
+        (part_id,),
+    ).fetchone()
+    return bool(over)
 
 
 # --- What is remembered ---

@@ -1,4 +1,4 @@
-"""The tables of the first release, as SQL that a reader can print and pin up.
+"""The tables, as SQL that a reader can print and pin up.
 
 Conventions. A time is REAL, in Unix seconds, and is always given by the caller. `ref` is a random
 name for a row that a person may see; integer ids order rows and never leave the program. `boot`
@@ -244,3 +244,9 @@ SENDING = (
 )
 
 FIRST = (*PEOPLE, *INTAKE, *CONVERSATION, *MONEY, *SENDING)
+
+# A part that is a file: its key in the spool, and the name that the chat is shown.
+FILES = (
+    "ALTER TABLE outbox ADD COLUMN file TEXT",
+    "ALTER TABLE outbox ADD COLUMN file_name TEXT NOT NULL DEFAULT ''",
+)

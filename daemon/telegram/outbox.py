@@ -6,9 +6,12 @@ by side, as many at once as there are connections. What to do after a failed req
 `after_failure`, a pure function of the failure's phase (see `daemon.telegram.api`):
 
 - never sent: wait and try again, for as long as it takes;
-- refused: this message has failed, the next one may not; a group that has moved is followed;
+- refused: this message has failed, the next one may not; a group that has moved is followed, and
+  a picture that is none in Telegram's eyes is sent once more as a document;
 - too many: the whole chat waits as long as it is told to;
 - ambiguous: it may have arrived. It is sent once more under a label; a second doubt ends it.
+
+A part may be a file; its bytes lie in the spool from before its row was queued until it is over.
 
 A request in flight is never cancelled: it is shielded until its own timeouts end it.
 """
@@ -19,6 +22,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, NoReturn, TypeAlias
 
 import attrs
@@ -26,11 +30,13 @@ import trio
 from attrs import Factory, define, frozen
 
 from daemon import log
+from daemon.spool import Spool
 from daemon.store import outbox as rows
 from daemon.store import people
 from daemon.store.db import Database
 from daemon.store.outbox import Destination, Draft, Part
 from daemon.store.values import Place
+from daemon.telegram import media
 from daemon.telegram.api import (
     CONNECTIONS,
     ApiError,
@@ -40,6 +46,7 @@ from daemon.telegram.api import (
     TooMany,
 )
 from daemon.telegram.render import label
+from daemon.telegram.upload import Upload
 
 FIRST_BACKOFF = 0.5  # seconds
 LONGEST_BACKOFF = 60.0
@@ -47,6 +54,7 @@ LONGEST_BACKOFF = 60.0
 TOKEN_BACKOFF = 60.0
 # A request that got no answer was written; give a server that is restarting a moment.
 DOUBT_BACKOFF = 1.0
+TIDY_SECONDS = 5.0  # for one removal, on a disk that hangs
 SWEEP_SECONDS = 600.0  # between searches for parts too old to send unasked
 
 # What the button under a line about old messages sends back, before the name of what is held.
@@ -87,25 +95,35 @@ class Move:
     chat: str
 
 
-Decision: TypeAlias = Again | Doubt | GiveUp | Move
+@frozen
+class AsDocument:
+    """It is no picture for Telegram: send it as a file."""
 
 
-def after_failure(error: ApiError, attempts: int) -> Decision:
-    """What becomes of a part whose send number `attempts` (from 1) ended with `error`."""
+Decision: TypeAlias = Again | Doubt | GiveUp | Move | AsDocument
+
+
+def after_failure(error: ApiError, attempts: int, method: str = "") -> Decision:
+    """What becomes of a part whose send number `attempts` (from 1) by `method` ended so."""
     match error:
         case TooMany(retry_after):
             return Again(min(retry_after, rows.MAX_WAIT))
         case RefusedToken():
             return Again(TOKEN_BACKOFF)
-        case Refused(migrate_to=int(chat)):
-            return Move(str(chat))
         case Refused():
-            return GiveUp()
+            return _after_refusal(error, method)
         case NotSent():
             # Doubling from the first attempt on; the exponent is capped before it overflows.
             return Again(min(LONGEST_BACKOFF, FIRST_BACKOFF * math.ldexp(1, min(attempts, 10) - 1)))
         case _:
             return Doubt(DOUBT_BACKOFF)
+
+
+def _after_refusal(error: Refused, method: str) -> Decision:
+    if error.migrate_to is not None:
+        return Move(str(error.migrate_to))
+    no_picture = method == media.PHOTO and error.code == HTTPStatus.BAD_REQUEST
+    return AsDocument() if no_picture else GiveUp()
 
 
 def is_harmless(method: str, error: ApiError) -> bool:
@@ -128,7 +146,8 @@ class Outbox:
 
     database: Database
     boot: str
-    call: Callable[[str, dict[str, Any]], Awaitable[Any]]
+    call: Callable[..., Awaitable[Any]]
+    spool: Spool
     _active: set[Destination] = Factory(set)
     _again: set[Destination] = Factory(set)
     _flights: set[trio.CancelScope] = Factory(set)
@@ -238,23 +257,45 @@ class Outbox:
             others_wait = self._places.statistics().tasks_waiting
             boot = None if self._closing.is_set() or others_wait else self.boot
             claimed = await self.database.finish(_record_and_claim, record, to, boot, time.time())
+            await self._tidy(part)
             if isinstance(record, Failed) and isinstance(record.decision, Move):
                 self.wake(attrs.evolve(part.place, chat=record.decision.chat))
             return claimed
         return None  # `close` cut the flight off: this destination is done
 
     async def _request(self, part: Part) -> Record:
+        params = address(part, time.time())
         try:
-            result = await self.call(part.method, address(part, time.time()))
+            if part.file is None:
+                result = await self.call(part.method, params)
+            else:
+                result = await self._call_with_file(part, part.file, params)
         except ApiError as error:
             return self._failure(part, error)
+        except OSError as error:
+            _log.error("a file cannot be read", chat=part.place.chat, error=error)
+            return Failed(part, GiveUp(), f"its bytes are gone ({error.strerror})")
         message_id = result.get("message_id") if isinstance(result, dict) else None
         return Sent(part.id, None if message_id is None else str(message_id))
+
+    async def _call_with_file(self, part: Part, key: str, params: dict[str, Any]) -> Any:  # noqa: ANN401
+        with await trio.to_thread.run_sync(self.spool.open, key) as file:
+            upload = Upload(media.FIELDS[part.method], part.file_name, file)
+            return await self.call(part.method, params, upload=upload)
+
+    async def _tidy(self, part: Part) -> None:
+        """Remove the file of a part that is over; a kill before that leaves it to the sweep."""
+        if part.file is None:
+            return
+        # Cancelled here, we would forget the part that is claimed already.
+        with trio.move_on_after(TIDY_SECONDS, shield=True):
+            if await self.database.read(rows.is_over, part.id):
+                await trio.to_thread.run_sync(self.spool.remove, [part.file])
 
     def _failure(self, part: Part, error: ApiError) -> Record:
         if is_harmless(part.method, error):
             return Sent(part.id, None)
-        decision = after_failure(error, part.attempts)
+        decision = after_failure(error, part.attempts, part.method)
         _log.warning(
             "send failed",
             chat=part.place.chat,
@@ -272,9 +313,11 @@ def address(part: Part, now: float) -> dict[str, Any]:
         params["chat_id"] = int(part.place.chat)
         if part.place.topic:
             params["message_thread_id"] = int(part.place.topic)
+    line = label(doubts=part.doubts, about=part.about, asked_at=part.asked_at, now=now)
     if "text" in params and part.method == "sendMessage":
-        line = label(doubts=part.doubts, about=part.about, asked_at=part.asked_at, now=now)
         params["text"] = line + params["text"]
+    elif part.method in media.FIELDS and line:
+        params["caption"] = line.rstrip()
     return params
 
 
@@ -311,6 +354,8 @@ def _record_and_claim(
             rows.not_sent(db, part, now + delay, error)
         case Failed(part, Doubt(delay), error):
             rows.doubtful(db, part, now + delay, error)
+        case Failed(part, AsDocument(), error):
+            rows.as_document(db, part.id, error)
         case Failed(part, Move(chat), _) if chat != part.place.chat:
             _follow(db, part.place, chat)
         case Failed(part, _, error):
@@ -323,6 +368,8 @@ def _tell_of_refusal(db: sqlite3.Connection, part: Part, error: str, now: float)
     """Tell the chat that a part of an answer is missing, unless the chat is what was refused."""
     if part.turn_id is not None and not error.startswith("403"):
         text = f"A part of my answer was refused by Telegram and is missing here: {error}"
+        if part.file is not None:
+            text = f"I could not send the file {part.file_name}: {error}"
         rows.enqueue(db, part.place, [Draft("sendMessage", {"text": text})], now)
 
 

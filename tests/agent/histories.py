@@ -99,11 +99,12 @@ class MemoryJournal:
         self._mark(call.id, CallState.RUNNING)
         self._after("intend_tool_call")
 
-    async def tool_finished(self, call: ToolCall, text: str, *, failed: bool) -> None:
+    async def tool_finished(self, call: ToolCall, outcome: ToolOutcome) -> str:
         await self._finish("tool_finished")
         self._mark(call.id, CallState.DONE)
-        self.turn.append(ToolResult(call.id, text, failed))
+        self.turn.append(ToolResult(call.id, outcome.text, outcome.failed))
         self._after("tool_finished")
+        return outcome.text
 
     async def released(self) -> None:
         await self._finish("released")

@@ -1,6 +1,6 @@
 """The real daemon, with places in it where it kills itself, or where it says that it was there.
 
-    python daemon_under_test.py [--record FILE] [--kill POINT@N] run --config FILE
+    python daemon_under_test.py [--record FILE] [--kill POINT@N] [--jobs FILE] run --config FILE
 
 A point is a moment with a name. Each transaction has three, named by the function that it runs:
 before its BEGIN, before its COMMIT with the work done, and just after its COMMIT. Each statement
@@ -9,6 +9,9 @@ is made, and when its outcome is known but not yet recorded. The Nth time that P
 the process kills itself with SIGKILL, in the very thread that is there. The program is not told:
 its methods are wrapped from here, and the names come from what it calls, so that nobody has to
 keep a list.
+
+With `--jobs` no executor is asked: every job gives back a picture and FILE's bytes as a document,
+both named by the job's code.
 """
 
 from __future__ import annotations
@@ -24,15 +27,21 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import trio
 from attrs import define, field
 
 from agent.model import OpenAIModel
 from agent.tools.registry import Registry
 from daemon import cli
+from daemon.spool import Spool
 from daemon.store import migrations
 from daemon.store.db import Database
 from daemon.telegram.api import BotApi
-from executor.client import ExecutorClient
+from executor.client import ExecutorClient, Job, Result
+from executor.messages import Artifact
+
+# As much of a picture as tells its size.
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(8) + b"\0\0\0\x09" * 2
 
 
 @define
@@ -117,6 +126,27 @@ def watch_acts(points: Points) -> None:
     watch_act(points, OpenAIModel, "complete", lambda *_: "model")
     watch_act(points, Registry, "run", lambda request: f"tool {request.name}")
     watch_act(points, ExecutorClient, "run", lambda job: f"job {job.language}")
+    keep = Spool.keep
+
+    @functools.wraps(keep)
+    def watched_keep(self: Spool, data: bytes) -> str:
+        points.reach("spool before")
+        key = keep(self, data)
+        points.reach("spool after")
+        return key
+
+    Spool.keep = watched_keep  # type: ignore[method-assign]
+
+
+def give_files(document: bytes) -> None:
+    """Stand in for an executor whose jobs make files."""
+
+    async def run(_self: ExecutorClient, job: Job, **_options: Any) -> Result:
+        await trio.lowlevel.checkpoint()
+        made = Artifact(f".plots/{job.code}.png", PICTURE), Artifact(f"{job.code}.txt", document)
+        return Result("exit", 0, b"made", artifacts=made)
+
+    ExecutorClient.run = run  # type: ignore[method-assign]
 
 
 def watch_act(points: Points, owner: type, method: str, name: Callable[..., str]) -> None:
@@ -142,6 +172,8 @@ def main(arguments: list[str]) -> int:
         elif option == "--kill":
             points.deadly, _, nth = value.rpartition("@")
             points.nth = int(nth)
+        elif option == "--jobs":
+            give_files(Path(value).read_bytes())
     watch_migrations(points)
     watch_transactions(points)
     watch_acts(points)

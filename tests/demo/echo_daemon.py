@@ -53,6 +53,9 @@ def answer(call: Any, update: dict[str, Any]) -> None:
         keys = {"inline_keyboard": [[{"text": "Yes", "callback_data": "yes!"}]]}
         call("sendMessage", chat_id=1, text="Sure?", reply_markup=keys)
         return
+    if text.startswith("send "):
+        call("sendDocument", chat_id=1, document=text.removeprefix("send "), caption="here")
+        return
     call("sendMessage", chat_id=1, text=f"echo: {text}")
 
 

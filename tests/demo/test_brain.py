@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from daemon.demo.brain import HELP, find_expression, respond
+from daemon.demo.recipes import FORK_BOMB, LOOP, PLOT
 from daemon.demo.replies import ChatRequest, Reply
 
 ALL = ("calculate_expression", "current_datetime", "python_execute", "bash")
@@ -129,3 +130,56 @@ def test_results_become_sentences() -> None:
         "That did not work. Error: no sandbox",
         "other says: x",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("remember x = 41 in python", 'x = 41\nprint("x =", x)'),
+        ("what is x + 1 in python?", "print(x + 1)"),
+        ("What is sum(xs) in Python", "print(sum(xs))"),
+        ("loop forever", LOOP),
+        ("Fork bomb!", FORK_BOMB),
+        ("plot a sine", PLOT.format(function="sin")),
+        ("Please draw me a cosine.", PLOT.format(function="cos")),
+    ],
+)
+def test_recipes_are_asked_for_in_words(text: str, code: str) -> None:
+    """A few programs by heart, run in the conversation's own session."""
+    assert called(text) == [("python_execute", {"code": code})]
+    compile(code, "recipe", "exec")
+
+
+def test_a_file_is_made_and_sent() -> None:
+    """Its words are the person's, and cannot end the quotation."""
+    assert called("make a file hello.txt and send it") == [
+        (
+            "bash",
+            {
+                "command": "printf '%s\\n' 'Hello from the sandbox.' > hello.txt",
+                "files": "hello.txt",
+            },
+        )
+    ]
+    assert called("write a file a.txt with it's me and send it") == [
+        ("bash", {"command": "printf '%s\\n' 'it'\\''s me' > a.txt", "files": "a.txt"})
+    ]
+
+
+@pytest.mark.parametrize("text", ["they plot a sine of the times", "do not loop forever, please"])
+def test_a_sentence_about_a_recipe_runs_nothing(text: str) -> None:
+    """Only a message that is the request itself."""
+    assert answer(text).calls == ()
+
+
+def test_what_became_of_files_stands_below_the_output() -> None:
+    """It is not what the code wrote."""
+    call = {"id": "c", "type": "function", "function": {"name": "bash", "arguments": "{}"}}
+    said = "a [line]\n[sent to the chat: p.png (picture)]\n[not sent: b: it is a link]"
+    messages: list[Any] = [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": said},
+    ]
+    assert respond(ChatRequest({"messages": messages}, {}, 0.0)).text == (
+        "It ran:\n```\na [line]\n```\nsent to the chat: p.png (picture)\nnot sent: b: it is a link"
+    )

@@ -143,6 +143,20 @@ async def test_a_conversation_and_its_end() -> None:
     assert not demo.demo.place.root.exists()
 
 
+async def test_a_file_is_saved_and_the_screen_says_where() -> None:
+    """Under a name of ours: what the sender called it is not to be trusted with a path."""
+    async with running() as demo:
+        await demo.screen.shows("/quit or Ctrl-D")
+        file_id = demo.demo.servers.bot.add_file(bytes(1234), "../a b.txt")
+        demo.type(f"send {file_id}")
+        saved = demo.demo.place.received / "2-.._a_b.txt"
+        await demo.screen.shows(f"[document ../a b.txt, 1.2 kB] saved as {saved}")
+        assert "famulus> here\n" in demo.screen.getvalue()
+        assert saved.read_bytes() == bytes(1234)
+        demo.type("/quit")
+    assert demo.codes == [0]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_everything(number: signal.Signals) -> None:
     """Ctrl-C and SIGTERM take the daemon along."""
@@ -187,6 +201,7 @@ def test_an_unknown_play_is_refused_before_anything_starts() -> None:
     [
         "main",
         "tests/plays/mistakes.play",
+        "tests/plays/code.play",
         pytest.param("tests/plays/restarts.play", marks=pytest.mark.slow),
     ],
 )

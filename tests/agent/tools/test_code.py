@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -9,15 +10,19 @@ from pathlib import Path
 
 import pytest
 import trio
+from attrs import Factory, define
 
-from agent.ports import ToolOutcome
-from agent.tools.code import code_tools, describe
+from agent.ports import OutFile, ToolOutcome
+from agent.tools.code import LOST, code_tools, describe, patterns, size
 from agent.tools.registry import Registry
 from agent.transcript import CallRequest
 from executor import messages, protocol
-from executor.client import ExecutorClient, Result
+from executor.client import ExecutorClient, Job, Result
+from executor.messages import Artifact, Skipped
 from executor.protocol import Frame, FrameType
 from executor.wire import FrameStream
+
+TABLE = Artifact("out/t.csv", b"1,2")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +42,16 @@ from executor.wire import FrameStream
             "the executor failed: it hung up\na",
         ),
         (Result("exit", 0, b"\xff\xfe ok"), "\ufffd\ufffd ok"),
+        (
+            Result("exit", 0, b"a", artifacts=(Artifact(".plots/plot-1.png", b""), TABLE)),
+            "a\n[sent to the chat: plot-1.png (picture), t.csv (3 bytes)]",
+        ),
+        (
+            Result("exit", 0, skipped=(Skipped("a.bin", "it has 60 MB"), Skipped("b", "a link"))),
+            "(no output)\n[not sent: a.bin: it has 60 MB]\n[not sent: b: a link]",
+        ),
+        (Result("exit", 0, b"a", session="lost"), f"a\n{LOST}"),
+        (Result("exit", 0, b"a", session="new"), "a"),
     ],
 )
 def test_a_result_says_how_the_job_ended(result: Result, text: str) -> None:
@@ -50,8 +65,26 @@ def test_every_ending_has_words(reason: str) -> None:
     assert reason not in describe(Result(reason, 1, detail="why")).split()[0] or reason == "exit"
 
 
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (12_345, "12 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.0 MB"),
+        (3_400_000, "3.4 MB"),
+    ],
+)
+def test_a_size_is_said_in_the_unit_that_fits(count: int, words: str) -> None:
+    """No size is rounded up to a thousand of its unit."""
+    assert size(count) == words
+
+
 async def run(path: Path, name: str = "python_execute", code: str = "print(1)") -> ToolOutcome:
-    registry = Registry.of(code_tools(ExecutorClient(str(path)), "agent-chat"))
+    registry = Registry.of(code_tools(ExecutorClient(str(path)), "agent-chat", "talk"))
     key = "code" if name == "python_execute" else "command"
     return await registry.run(CallRequest("x", name, f'{{"{key}": "{code}"}}'))
 
@@ -104,7 +137,8 @@ async def test_a_call_is_a_job_in_the_chats_workspace(
 
     async with executor(tmp_path / "s", handle):
         assert await run(tmp_path / "s", name, "the code") == ToolOutcome("hello")
-    assert jobs == [messages.Job(language, "the code", "agent-chat")]
+    session = "talk" if language == "python" else ""
+    assert jobs == [messages.Job(language, "the code", "agent-chat", session=session)]
 
 
 async def test_cancelling_a_call_closes_the_connection(tmp_path: Path) -> None:
@@ -143,3 +177,61 @@ async def test_an_executor_that_hangs_up_is_named(tmp_path: Path) -> None:
         outcome = await run(tmp_path / "b")
     assert outcome.failed
     assert outcome.text.startswith("Error: the executor failed: ")
+
+
+@define
+class Gives:
+    """An executor that notes its jobs and gives one result."""
+
+    result: Result
+    jobs: list[Job] = Factory(list)
+
+    async def run(self, job: Job) -> Result:
+        await trio.lowlevel.checkpoint()
+        self.jobs.append(job)
+        return self.result
+
+
+async def called(executor: Gives, name: str, **arguments: object) -> ToolOutcome:
+    registry = Registry.of(code_tools(executor, "agent-chat", "talk"))
+    return await registry.run(CallRequest("x", name, json.dumps(arguments)))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "session", "artifacts"),
+    [
+        ("python_execute", {"code": "x"}, "talk", ()),
+        ("python_execute", {"code": "x", "fresh": None, "files": None}, "talk", ()),
+        ("python_execute", {"code": "x", "fresh": False, "files": ""}, "talk", ()),
+        ("python_execute", {"code": "x", "fresh": True, "files": "a.txt"}, "", ("a.txt",)),
+        ("bash", {"command": "x", "files": "a b.txt, ./out/*.csv,,a b.txt"}, "", None),
+    ],
+)
+async def test_sessions_and_files_of_a_job(
+    name: str, arguments: dict[str, object], session: str, artifacts: tuple[str, ...] | None
+) -> None:
+    """Python lives on unless it is to be fresh; bash has no variables to keep."""
+    executor = Gives(Result("exit", 0))
+    assert not (await called(executor, name, **arguments)).failed
+    (job,) = executor.jobs
+    assert (job.session, job.workspace) == (session, "agent-chat")
+    assert job.artifacts == (("a b.txt", "out/*.csv") if artifacts is None else artifacts)
+
+
+async def test_files_come_with_the_outcome_of_a_job_that_failed_too() -> None:
+    """A plot that was shown before the crash was shown; its directory is not part of its name."""
+    result = Result("exit", 1, b"a", artifacts=(Artifact(".plots/plot-1.png", b"png"),))
+    outcome = await called(Gives(result), "python_execute", code="x")
+    assert outcome == ToolOutcome(
+        "Error: exit code 1\na\n[sent to the chat: plot-1.png (picture)]",
+        failed=True,
+        files=(OutFile("plot-1.png", b"png"),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "names"), [(None, ()), (" , ", ()), ("a,b", ("a", "b")), ("./a, a", ("a",))]
+)
+def test_names_are_read_from_a_list(files: str | None, names: tuple[str, ...]) -> None:
+    """As models write them."""
+    assert patterns(files) == names

@@ -72,7 +72,7 @@ def test_the_schema_is_derived_from_the_signature() -> None:
 
 def test_the_tools_that_exist_are_offered_as_providers_want_them() -> None:
     """Every schema is accepted, and every tool and parameter is described."""
-    tools = [*clock_tools(), *sums_tools(), *code_tools(ExecutorClient("/nowhere"), "w")]
+    tools = [*clock_tools(), *sums_tools(), *code_tools(ExecutorClient("/nowhere"), "w", "s")]
     schemas = Registry.of(tools).schemas()
     messages = [{"role": "user", "content": "hi"}]
     assert check_request({"model": "m", "messages": messages, "tools": schemas}) is None

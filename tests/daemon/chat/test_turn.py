@@ -10,18 +10,22 @@ from typing import Any
 
 import pytest
 import trio
+from attrs import field, frozen
 
 from agent.loop import INTERRUPTED, Limits
-from agent.ports import ModelFailed
+from agent.ports import ModelFailed, OutFile, ToolOutcome, TurnLost
+from agent.tools.code import Runner
 from agent.transcript import Answer, CallRequest
-from daemon.chat.journal import WORDLESS
+from daemon.chat.journal import WORDLESS, TurnJournal
 from daemon.chat.lanes import Lanes
 from daemon.chat.turn import TurnRunner, workspace_key
+from daemon.spool import Spool
 from daemon.store import boots, journal, people, turns
 from daemon.store.db import Database, open_database
 from daemon.store.turns import MAX_ATTEMPTS, TurnRow
 from daemon.store.values import Claim, Place
-from executor.client import ExecutorClient
+from executor.client import ExecutorClient, Job, Result
+from executor.messages import Artifact
 
 HERE = Place("telegram", "42", "1")
 SUM = CallRequest("c1", "calculate_expression", '{"expression": "2 + 2"}')
@@ -56,21 +60,23 @@ class FakeModel:
 
 
 class Bench:
-    def __init__(self, database: Database, boot: str, model: FakeModel, socket: str) -> None:
+    def __init__(self, database: Database, boot: str, model: FakeModel, executor: Runner) -> None:
         self.database, self.boot, self.model = database, boot, model
         self.woken = trio.Event()
         self.places: list[Place] = []
+        self.spool = Spool(database.path.parent / "spool")
         runner = TurnRunner(
             database,
             boot,
             model,
             "fake",
-            ExecutorClient(socket),
+            executor,
             "",
             "UTC",
             Limits(),
             self._wake,
             lambda: self.lanes.closing,
+            self.spool,
         )
         self.lanes = Lanes(database, 4, runner.run, self._wake)
 
@@ -110,9 +116,12 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
         yield opened
 
 
-async def bench_with(database: Database, tmp_path: Path, *answers: Any) -> Bench:
+async def bench_with(
+    database: Database, tmp_path: Path, *answers: Any, executor: Runner | None = None
+) -> Bench:
     boot = await database.write(boots.begin, "test", 0.0)
-    return Bench(database, boot, FakeModel(*answers), str(tmp_path / "none.sock"))
+    nobody = ExecutorClient(str(tmp_path / "none.sock"))
+    return Bench(database, boot, FakeModel(*answers), executor or nobody)
 
 
 async def test_a_turn_with_a_tool_is_answered(database: Database, tmp_path: Path) -> None:
@@ -212,6 +221,85 @@ async def test_code_without_an_executor_says_why(database: Database, tmp_path: P
         await bench.woken.wait()
     (result,) = await bench.all("SELECT content FROM messages WHERE role = 'tool'")
     assert "no executor listens" in result[0]
+
+
+# --- Files ---
+
+PLOT = CallRequest("c3", "python_execute", '{"code": "plot()", "files": "t.txt"}')
+PIXEL = b"\x89PNG\r\n\x1a\n" + bytes(8) + b"\0\0\0\x09" * 2
+
+
+@frozen
+class Draws:
+    """An executor whose every job gives back these files."""
+
+    artifacts: tuple[Artifact, ...]
+    jobs: list[Job] = field(factory=list)
+
+    async def run(self, job: Job) -> Result:
+        await trio.lowlevel.checkpoint()
+        self.jobs.append(job)
+        return Result("exit", 0, b"drawn", artifacts=self.artifacts, session="new")
+
+
+async def test_files_of_a_tool_are_queued_with_its_result_and_before_the_answer(
+    database: Database, tmp_path: Path
+) -> None:
+    """A picture as one, anything else as a document; the bytes are in the spool, private."""
+    made = (Artifact(".plots/plot-1.png", PIXEL), Artifact("out/t.txt", b"text"))
+    executor = Draws(made)
+    answers = Answer("", (PLOT,)), Answer("There it is.")
+    bench = await bench_with(database, tmp_path, *answers, executor=executor)
+    turn = await bench.say("plot")
+    async with bench.running():
+        while "There it is." not in await bench.parts():
+            await bench.woken.wait()
+            bench.woken = trio.Event()
+    rows = await bench.all("SELECT method, file, file_name, turn_id FROM outbox ORDER BY seq")
+    assert [(row[0], row[2]) for row in rows] == [
+        ("sendPhoto", "plot-1.png"),
+        ("sendDocument", "t.txt"),
+        ("sendMessage", ""),
+    ]
+    assert {row[3] for row in rows} == {turn.id}
+    kept = [bench.spool.path / row[1] for row in rows[:2]]
+    assert [path.read_bytes() for path in kept] == [PIXEL, b"text"]
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+    (job,) = executor.jobs
+    assert (job.session, job.artifacts) == (turn.session_id, ("t.txt",))
+
+
+async def test_a_file_that_cannot_be_sent_is_named_to_the_model(
+    database: Database, tmp_path: Path
+) -> None:
+    executor = Draws((Artifact("t.txt", b""),))
+    answers = Answer("", (PLOT,)), Answer("Sorry.")
+    bench = await bench_with(database, tmp_path, *answers, executor=executor)
+    await bench.say("plot")
+    async with bench.running():
+        await bench.woken.wait()
+    (result,) = await bench.all("SELECT content FROM messages WHERE role = 'tool'")
+    assert "[but t.txt could not be sent: it is empty]" in result[0]
+    assert await bench.parts() == ["Sorry."]
+    assert not bench.spool.path.exists()
+
+
+async def test_files_of_a_turn_that_was_lost_do_not_stay(
+    database: Database, tmp_path: Path
+) -> None:
+    """Stopped between the job and its row: nothing is queued, and nothing lies about."""
+    bench = await bench_with(database, tmp_path)
+    turn = await bench.say("plot")
+    ours = TurnJournal(database, turn.id, bench.boot, "fake", bench._wake, bench.spool)
+    await ours.load()
+    intent = await ours.intend_model_call(1)
+    (call,) = await ours.answered(intent, Answer("", (PLOT,)))
+    await ours.intend_tool_call(call)
+    await database.write(turns.stop, turn.session_id, time.time())
+    with pytest.raises(TurnLost):
+        await ours.tool_finished(call, ToolOutcome("drawn", files=(OutFile("p.png", PIXEL),)))
+    assert list(bench.spool.path.iterdir()) == []
+    assert await bench.parts() == []
 
 
 # --- Stopping, and going on ---

@@ -16,6 +16,7 @@ from daemon.chat.intake import CALLBACKS
 from daemon.demo.botapi import BotApiServer
 from daemon.demo.faults import Fault
 from daemon.demo.servers import DemoServers
+from daemon.spool import Spool
 from daemon.store import outbox as rows
 from daemon.store.db import Database
 from daemon.store.outbox import Draft
@@ -110,7 +111,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def sending(
     database: Database, boot: str, call: Callable[[str, dict[str, Any]], Awaitable[Any]]
 ) -> AsyncIterator[Outbox]:
-    sender = Outbox(database, boot, call)
+    sender = Outbox(database, boot, call, Spool(database.path.parent / "spool"))
     async with trio.open_nursery() as nursery:
         await nursery.start(sender.run)
         yield sender
@@ -382,7 +383,7 @@ async def test_cancelling_the_task_does_not_cancel_a_send(
 ) -> None:
     stall = demo.bot.faults.add(Fault.stalled(method="sendMessage"))
     async with trio.open_nursery() as nursery:
-        sender = Outbox(database, boot, api.call)
+        sender = Outbox(database, boot, api.call, Spool(database.path.parent / "spool"))
         await nursery.start(sender.run)
         await say(database, sender, 1, "a")
         await demo.bot.wait_for(lambda bot: any(c.method == "sendMessage" for c in bot.calls))

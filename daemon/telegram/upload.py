@@ -1,0 +1,92 @@
+"""The body of a request with a file in it, streamed from the disk.
+
+httpx reads the files of its own multipart bodies synchronously, in the event loop. This body is
+written by us: its length is known beforehand, the file is read in a thread, one piece at a time,
+and no more than that piece is ever in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+import httpx
+import trio
+from attrs import Factory, define, frozen
+
+PIECE = 256 * 1024  # bytes read at once; each costs a visit to a thread
+
+
+@frozen
+class Upload:
+    """A file for a request: the parameter that it is, the name that is shown, an open file.
+
+    The file stays the caller's, who closes it.
+    """
+
+    parameter: str
+    name: str
+    file: BinaryIO
+    boundary: str = Factory(lambda: secrets.token_hex(16))
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self.file.fileno()).st_size
+
+    def headers(self, params: Mapping[str, Any]) -> dict[str, str]:
+        length = len(self._head(params)) + self.size + len(self._tail())
+        kind = f"multipart/form-data; boundary={self.boundary}"
+        return {"content-type": kind, "content-length": str(length)}
+
+    def body(self, params: Mapping[str, Any]) -> Body:
+        """The whole body, to be read once."""
+        return Body(self._pieces(params))
+
+    def _pieces(self, params: Mapping[str, Any]) -> Iterator[bytes]:
+        yield self._head(params)
+        self.file.seek(0)
+        while piece := self.file.read(PIECE):
+            yield piece
+        yield self._tail()
+
+    def _head(self, params: Mapping[str, Any]) -> bytes:
+        """All parameters, and the beginning of the file's part."""
+        fields = (self._field(name, value) for name, value in params.items())
+        name = self.name.replace('"', "_").encode(errors="replace").decode()
+        start = (
+            f"--{self.boundary}\r\nContent-Disposition: form-data;"
+            f' name="{self.parameter}"; filename="{name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        )
+        return "".join((*fields, start)).encode(errors="replace")
+
+    def _field(self, name: str, value: object) -> str:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        head = f'--{self.boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+        return f"{head}{text}\r\n"
+
+    def _tail(self) -> bytes:
+        return f"\r\n--{self.boundary}--\r\n".encode()
+
+
+@define
+class Body(httpx.AsyncByteStream):
+    """Pieces that are read in a thread, as httpx wants them.
+
+    An iterator and no generator: one that a lost connection leaves unfinished would have to be
+    closed by whoever iterates, and httpx does not.
+    """
+
+    _pieces: Iterator[bytes]
+
+    def __aiter__(self) -> Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await trio.to_thread.run_sync(next, self._pieces, None)
+        if piece is None:
+            raise StopAsyncIteration
+        return piece

@@ -1,0 +1,341 @@
+"""Pictures and files through the outbox: the promises of texts hold, and no bytes stay behind."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from daemon.demo.botapi import BotApiServer
+from daemon.demo.faults import Fault
+from daemon.demo.forms import read_form
+from daemon.demo.servers import DemoServers
+from daemon.spool import Spool
+from daemon.store import outbox as rows
+from daemon.store.db import Database
+from daemon.store.outbox import Draft
+from daemon.store.values import Place
+from daemon.telegram import media
+from daemon.telegram import outbox as module
+from daemon.telegram.api import BotApi, open_api
+from daemon.telegram.outbox import Outbox
+from daemon.telegram.render import MAYBE_TWICE
+from daemon.telegram.upload import PIECE, Upload
+
+HERE = Place("telegram", "1000000001", "1")
+LABEL = MAYBE_TWICE.strip()
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8) + struct.pack(">II", 640, 480) + bytes(100)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+@pytest.fixture
+async def api(demo: DemoServers) -> AsyncIterator[BotApi]:
+    demo.bot.user_says("/start", chat_id=1, user_id=1)
+    async with open_api(demo.bot.base_url, demo.bot.token) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def sending(
+    database: Database, boot: str, api: BotApi, spool: Spool
+) -> AsyncIterator[Outbox]:
+    sender = Outbox(database, boot, api.call, spool)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(sender.run)
+        yield sender
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def sender(
+    database: Database, boot: str, api: BotApi, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Outbox]:
+    monkeypatch.setattr(module, "DOUBT_BACKOFF", 0.01)
+    async with sending(database, boot, api, spool) as started:
+        yield started
+
+
+def draft(spool: Spool, name: str, data: bytes) -> Draft:
+    return Draft(media.method_for(data), {}, spool.keep(data), name)
+
+
+def text(words: str) -> Draft:
+    return Draft("sendMessage", {"text": words})
+
+
+async def queue(database: Database, *drafts: Draft, at: float | None = None) -> None:
+    """As a turn's, so that the chat hears of what is refused."""
+
+    def enqueue(db: Any) -> None:
+        db.execute("INSERT INTO agents (id, name, created_at) VALUES ('a', 'a', 0)")
+        db.execute(
+            "INSERT INTO sessions (id, channel, account, chat, agent_id, created_at)"
+            " VALUES ('s', 'telegram', '1000000001', '1', 'a', 0)"
+        )
+        db.execute(
+            "INSERT INTO turns (id, ref, session_id, lane, cause, state, asked_at, created_at)"
+            " VALUES (1, 'r', 's', 's', 'update', 'ended', 0, 0)"
+        )
+        rows.enqueue(db, HERE, drafts, time.time() if at is None else at, turn_id=1)
+
+    await database.write(enqueue)
+
+
+def seen(bot: BotApiServer) -> list[tuple[str, str]]:
+    """What the chat shows: the kind of each message, and its name or its words."""
+    return [_seen(message.content) for message in bot.chat(1) if message.from_bot]
+
+
+def _seen(content: dict[str, Any]) -> tuple[str, str]:
+    if "photo" in content:
+        return "photo", content.get("caption", "")
+    if "document" in content:
+        return content["document"]["file_name"], content.get("caption", "")
+    return "text", content["text"]
+
+
+def shows(*messages: tuple[str, str]) -> Callable[[BotApiServer], bool]:
+    return lambda bot: seen(bot) == list(messages)
+
+
+async def ended(database: Database, sender: Outbox, spool: Spool) -> list[str]:
+    """Let the sender come to its end; gives the states of the rows, and nothing is left over."""
+    await sender.close(5.0)
+    assert list(spool.path.iterdir()) == []
+
+    def read(db: Any) -> list[str]:
+        return [row[0] for row in db.execute("SELECT state FROM outbox ORDER BY id").fetchall()]
+
+    return await database.read(read)
+
+
+async def test_files_and_texts_keep_their_order(
+    demo: DemoServers, database: Database, sender: Outbox, spool: Spool
+) -> None:
+    """Every byte arrives under its name, whatever is in it."""
+    big = bytes(range(256)) * 4096 + b"\r\n--"
+    drafts = [draft(spool, "p.png", PNG), draft(spool, "Größe 1.csv", big), text("done")]
+    await queue(database, *drafts)
+    sender.wake(HERE)
+    await demo.bot.wait_for(shows(("photo", ""), ("Größe 1.csv", ""), ("text", "done")))
+    assert [stored.data for stored in demo.bot.world.files.values()] == [PNG, big]
+    assert await ended(database, sender, spool) == ["sent"] * 3
+    assert demo.bot.violations == []
+
+
+DOUBTED = [("photo", LABEL), ("text", "b")]
+
+
+@pytest.mark.parametrize(
+    ("fault", "messages"),
+    [
+        (Fault(method="sendPhoto", status=429, retry_after=1), [("photo", ""), ("text", "b")]),
+        (Fault(method="sendPhoto", status=400), [("p.png", ""), ("text", "b")]),
+        (Fault(method="sendPhoto", status=500), DOUBTED),
+        (Fault.bad_gateway(method="sendPhoto"), DOUBTED),
+        (Fault.cut_before(method="sendPhoto"), DOUBTED),
+        (Fault.cut_after(method="sendPhoto"), [("photo", ""), *DOUBTED]),
+    ],
+)
+async def test_the_phase_of_a_failure_decides_for_files_too(
+    demo: DemoServers,
+    database: Database,
+    sender: Outbox,
+    spool: Spool,
+    fault: Fault,
+    messages: list[tuple[str, str]],
+) -> None:
+    """Refused as a picture it goes as a document; in doubt it says so in its caption."""
+    demo.bot.faults.add(fault)
+    await queue(database, draft(spool, "p.png", PNG), text("b"))
+    sender.wake(HERE)
+    await demo.bot.wait_for(shows(*messages))
+    assert await ended(database, sender, spool) == ["sent", "sent"]
+
+
+async def test_a_file_that_is_refused_twice_is_named_in_the_chat(
+    demo: DemoServers, database: Database, sender: Outbox, spool: Spool
+) -> None:
+    """Once as a picture, once as a document, and no more."""
+    demo.bot.faults.add(Fault(method="sendPhoto", status=400, description="Bad Request: IMAGE"))
+    demo.bot.faults.add(Fault(method="sendDocument", status=400, description="Bad Request: no"))
+    await queue(database, draft(spool, "p.png", PNG), text("b"))
+    sender.wake(HERE)
+    told = "I could not send the file p.png: 400 Bad Request: no"
+    await demo.bot.wait_for(shows(("text", "b"), ("text", told)))
+    assert await ended(database, sender, spool) == ["failed", "sent", "sent"]
+
+
+async def test_two_doubts_end_a_file(
+    demo: DemoServers, database: Database, sender: Outbox, spool: Spool
+) -> None:
+    """Its bytes go with it."""
+    demo.bot.faults.add(Fault.cut_after(method="sendPhoto", times=2))
+    await queue(database, draft(spool, "p.png", PNG), text("b"))
+    sender.wake(HERE)
+    await demo.bot.wait_for(shows(("photo", ""), *DOUBTED))
+    assert await ended(database, sender, spool) == ["unknown", "sent"]
+
+
+async def test_a_file_whose_bytes_are_gone_fails_with_a_sentence(
+    demo: DemoServers, database: Database, sender: Outbox, spool: Spool
+) -> None:
+    """Somebody cleaned up by hand: what comes after it is sent all the same."""
+    lost = draft(spool, "p.png", PNG)
+    spool.remove([str(lost.file)])
+    await queue(database, lost, text("b"))
+    sender.wake(HERE)
+    await demo.bot.wait_for(lambda bot: len(seen(bot)) == 2)
+    assert seen(demo.bot)[0] == ("text", "b")
+    assert "could not send the file p.png: its bytes are gone" in seen(demo.bot)[1][1]
+    assert await ended(database, sender, spool) == ["failed", "sent", "sent"]
+
+
+async def test_a_file_in_flight_at_a_kill_is_sent_once_more_under_a_label(
+    demo: DemoServers, database: Database, boot: str, api: BotApi, spool: Spool
+) -> None:
+    """The row says that it was on its way, and the bytes are still there."""
+    await queue(database, draft(spool, "t.txt", b"text"))
+    await database.write(rows.claim_next, rows.destination_of(HERE), boot, time.time())
+    async with sending(database, boot, api, spool) as sender:
+        await demo.bot.wait_for(shows(("t.txt", LABEL)))
+        assert await ended(database, sender, spool) == ["sent"]
+
+
+async def test_an_old_file_is_held_with_the_texts_and_keeps_its_bytes(
+    demo: DemoServers, database: Database, boot: str, api: BotApi, spool: Spool
+) -> None:
+    """One line stands for all, and its button brings the file, too."""
+    held = draft(spool, "t.txt", b"text")
+    await queue(database, held, text("done"), at=time.time() - rows.HOLD_AFTER - 60)
+    async with sending(database, boot, api, spool) as sender:
+        await demo.bot.wait_for(lambda bot: len(seen(bot)) == 1)
+        assert "2 message(s)" in seen(demo.bot)[0][1]
+        assert await database.read(rows.files) == {held.file}
+        button = demo.bot.chat(1)[-1].buttons[0]["callback_data"]
+        ref = button.removeprefix(module.SHOW_HELD)
+        assert await database.write(rows.show_held, HERE, ref, time.time()) == 2
+        sender.wake(HERE)
+        await demo.bot.wait_for(lambda bot: seen(bot)[1:] == [("t.txt", ""), ("text", "done")])
+        assert await ended(database, sender, spool) == ["sent"] * 3
+
+
+def test_a_late_file_says_what_it_answers() -> None:
+    """The line that a late text begins with is a late file's caption."""
+    day = 86400.0
+    part = rows.Part(1, HERE, 1, media.PHOTO, {}, 1, 0, "plot it", 1.0, "key", "p.png")
+    assert "caption" not in module.address(part, 60.0)
+    assert module.address(part, day)["caption"].startswith('Re "plot it", 01 Jan 00:00 UTC:')
+
+
+async def test_a_body_is_as_long_as_it_says_and_never_whole_in_memory(tmp_path: Path) -> None:
+    """However large the file: one piece at a time, read in a thread."""
+    path = tmp_path / "f"
+    path.write_bytes(bytes(3 * PIECE + 1))
+    with path.open("rb") as file:
+        upload = Upload("document", 'a"b', file)
+        params = {"chat_id": 1, "caption": "ü", "reply_markup": {"inline_keyboard": []}}
+        headers = upload.headers(params)
+        pieces = [piece async for piece in upload.body(params)]
+    assert sum(map(len, pieces)) == int(headers["content-length"])
+    assert max(map(len, pieces)) == PIECE
+    form = read_form(headers["content-type"], "", b"".join(pieces))
+    assert form.values == {
+        "chat_id": "1",
+        "caption": "ü",
+        "reply_markup": '{"inline_keyboard": []}',
+    }
+    assert form.files["document"].filename == "a_b"
+    assert form.files["document"].data == path.read_bytes()
+
+
+# --- What a picture is ---
+
+
+def webp(kind: bytes, body: bytes) -> bytes:
+    return b"RIFF\0\0\0\0WEBP" + kind + b"\0\0\0\0" + body
+
+
+def png(width: int, height: int) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + bytes(8) + struct.pack(">II", width, height)
+
+
+JPEG = (
+    b"\xff\xd8\xff\xe0\x00\x04ab\xff\xff\xc4\x00\x03c\xff\xc2\x00\x0b\x08"
+    + struct.pack(">HH", 300, 400)
+    + b"rest"
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "shape"),
+    [
+        (png(640, 480), (640, 480)),
+        (JPEG, (400, 300)),
+        (webp(b"VP8 ", bytes(6) + struct.pack("<HH", 0x4000 | 320, 200)), (320, 200)),
+        (webp(b"VP8L", b"\x2f" + struct.pack("<I", 99 | 49 << 14)), (100, 50)),
+        (webp(b"VP8X", bytes(4) + b"\x63\0\0\x31\0\0"), (100, 50)),
+        (b"GIF89a", None),
+        (b"", None),
+        (JPEG[:12], None),
+        (png(1, 1)[:20], None),
+        (webp(b"VP8L", b""), None),
+    ],
+)
+def test_the_shape_is_read_from_the_header(data: bytes, shape: tuple[int, int] | None) -> None:
+    """Of the three formats that Telegram shows; a header that is cut off is none."""
+    found = media.shape_of(data)
+    assert (None if found is None else (found.width, found.height)) == shape
+
+
+@pytest.mark.parametrize(
+    ("data", "method"),
+    [
+        (png(5000, 5000), media.PHOTO),
+        (png(5000, 5001), media.DOCUMENT),
+        (png(2000, 100), media.PHOTO),
+        (png(2001, 100), media.DOCUMENT),
+        (png(0, 100), media.DOCUMENT),
+        (png(10, 10) + bytes(media.PHOTO_BYTES), media.DOCUMENT),
+        (b"%PDF-1.7", media.DOCUMENT),
+    ],
+)
+def test_what_telegram_would_refuse_as_a_picture_is_a_document(data: bytes, method: str) -> None:
+    """By bytes, sides and ratio."""
+    assert media.method_for(data) == method
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("plot-1.png", "plot-1.png"),
+        ("Größe 1.csv", "Größe 1.csv"),
+        ('a"b\r\nc', "a_b_c"),
+        ("../../etc/passwd", "_.._etc_passwd"),
+        ("gpj.\u202etxt", "gpj._txt"),
+        ("", "file"),
+        (" . ", "file"),
+        ("x" * 300 + ".csv", "x" * 116 + ".csv"),
+        ("x" * 300, "x" * 120),
+    ],
+)
+def test_a_name_breaks_neither_a_header_nor_a_path(name: str, safe: str) -> None:
+    """What is harmless in it stays."""
+    assert media.safe_name(name) == safe
+
+
+def test_what_telegram_cannot_take_is_refused_beforehand() -> None:
+    """Nothing at all, and more than it takes."""
+    assert media.refusal(b"x") == ""
+    assert "empty" in media.refusal(b"")
+    assert "52,428,800" in media.refusal(bytes(media.DOCUMENT_BYTES + 1))
