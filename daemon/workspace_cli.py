@@ -62,56 +62,72 @@ def add(verbs: Any, add_verb: Add, add_config_option: Callable[[Parser], None]) 
         "Each chat has one, named by a key. For root and the daemon's user; needs the executor.",
     )
     actions = whole.add_subparsers(metavar="ACTION", required=True)
-    listing = add_verb(
+    for add_action in (_add_ls, _add_get, _add_put, _add_rm):
+        add_config_option(add_action(actions, add_verb))
+
+
+def _add_ls(actions: Any, add_verb: Add) -> Parser:  # noqa: ANN401 -- as above
+    parser = add_verb(
         actions,
         "ls",
         _list,
         "list all workspaces, or what is in one",
         "Without KEY: the keys, and what each workspace holds.",
     )
-    listing.add_argument("key", metavar="KEY", nargs="?", help="of the workspace")
-    listing.add_argument("path", metavar="PATH", nargs="?", default="", help="a directory in it")
-    get = add_verb(
+    parser.add_argument("key", metavar="KEY", nargs="?", help="of the workspace")
+    parser.add_argument("path", metavar="PATH", nargs="?", default="", help="a directory in it")
+    return parser
+
+
+def _add_get(actions: Any, add_verb: Add) -> Parser:  # noqa: ANN401 -- as above
+    parser = add_verb(
         actions,
         "get",
         _get,
         "copy a file out of a workspace",
         "A file that is there already is kept, unless --force is given.",
     )
-    _add_key(get)
-    get.add_argument("path", metavar="PATH", help="the file in the workspace")
-    get.add_argument(
+    _add_key(parser)
+    parser.add_argument("path", metavar="PATH", help="the file in the workspace")
+    parser.add_argument(
         "dest", metavar="DEST", nargs="?", help="where to; - is standard output (default: .)"
     )
-    get.add_argument("--force", action="store_true", help="replace a file that is there")
-    put = add_verb(
+    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    return parser
+
+
+def _add_put(actions: Any, add_verb: Add) -> Parser:  # noqa: ANN401 -- as above
+    parser = add_verb(
         actions,
         "put",
         _put,
         "copy a file into a workspace",
         "It is there whole or not at all, and takes the place of one that has the name.",
     )
-    _add_key(put)
-    put.add_argument("file", metavar="FILE", help="the file to copy; - is standard input")
-    put.add_argument(
+    _add_key(parser)
+    parser.add_argument("file", metavar="FILE", help="the file to copy; - is standard input")
+    parser.add_argument(
         "path",
         metavar="PATH",
         nargs="?",
         default="",
         help="its name there; with / at the end, a directory",
     )
-    remove = add_verb(
+    return parser
+
+
+def _add_rm(actions: Any, add_verb: Add) -> Parser:  # noqa: ANN401 -- as above
+    parser = add_verb(
         actions,
         "rm",
         _remove,
         "remove a file, a directory, or a whole workspace",
         "Without PATH the workspace itself goes, and what lives in it; asked about before.",
     )
-    _add_key(remove)
-    remove.add_argument("path", metavar="PATH", nargs="?", default="", help="what to remove")
-    remove.add_argument("--yes", action="store_true", help="do not ask")
-    for parser in (listing, get, put, remove):
-        add_config_option(parser)
+    _add_key(parser)
+    parser.add_argument("path", metavar="PATH", nargs="?", default="", help="what to remove")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
 
 
 def _add_key(parser: Parser) -> None:
