@@ -5,8 +5,9 @@ never needs a moment as root. What is handed over is believed as little as anyth
 be the one listening unix socket that the configuration names, and closed to everybody but root and
 the daemon's account.
 
-Only the process that systemd started may look at these variables, and what it starts in turn must
-not inherit them: they are taken out of the environment when they are read.
+Only the process that systemd started may look at LISTEN_PID and LISTEN_FDS, which are taken out of
+the environment when they are read. NOTIFY_SOCKET stays, for there is more to tell later; what the
+executor starts in turn inherits none of its environment.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import select
 import socket
 import stat
+import time
 
 from executor import messages, protocol
 from executor.isolation.stack import Refused
@@ -25,8 +27,10 @@ from executor.protocol import FrameType
 
 # sd_listen_fds(3): the first descriptor that is handed over.
 _FIRST = 3
-# A client that connects to an executor which refuses to start is heard for so long.
+# A client that connects to an executor which refuses to start is heard for so long, however little
+# it says at a time, and all of them together for so long.
 _ANSWER_SECONDS = 2.0
+_ANSWERS_SECONDS = 10.0
 
 
 def inherited() -> socket.socket | None:
@@ -72,29 +76,53 @@ def check(listener: socket.socket, path: str, identity: Identity) -> None:
         )
 
 
-def answer(listener: socket.socket, refused: Refused) -> None:
-    """Tell the clients that wait at `listener` why there will be no job.
+def refuse(listener: socket.socket | None, refused: Refused) -> None:
+    """Tell systemd, and the clients that wait at `listener`, why there will be no job.
 
-    systemd starts us anew for the next one. Without an answer it would do so at once for the same
-    client, until it gave the socket up.
+    systemd starts us anew for the next client. Without an answer it would do so at once for the
+    same one.
     """
+    notify(status(str(refused)))
+    if listener is not None:
+        _answer(listener, refused)
+
+
+def refuse_early(cause: str, remedy: str) -> None:
+    """The same for a process that has not become the executor, and does not get so far."""
+    with contextlib.suppress(Refused):
+        refuse(inherited(), Refused(cause, remedy))
+
+
+def _answer(listener: socket.socket, refused: Refused) -> None:
+    """Tell the clients that wait at `listener` why there will be no job."""
+    until = time.monotonic() + _ANSWERS_SECONDS
     with contextlib.suppress(OSError):
         listener.setblocking(False)
-        while select.select([listener], [], [], 0)[0]:
+        while select.select([listener], [], [], 0)[0] and time.monotonic() < until:
             client, _ = listener.accept()
             with client, contextlib.suppress(OSError):
-                _tell(client, refused)
+                _tell(client, refused, time.monotonic() + _ANSWER_SECONDS)
 
 
-def _tell(client: socket.socket, refused: Refused) -> None:
-    """Closing with something unread would take the answer away, so the request is read first."""
-    client.settimeout(_ANSWER_SECONDS)
-    client.recv(protocol.MAX_BODY)
+def _tell(client: socket.socket, refused: Refused, until: float) -> None:
+    """Closing with something unread would take the answer away, so the request is read first.
+
+    Raises TimeoutError at `until`.
+    """
+    _hear(client, until)
     result = messages.result_to_json(Result(reason="denied", detail=str(refused)))
     client.sendall(protocol.encode(protocol.control(FrameType.RESULT, result)))
     client.shutdown(socket.SHUT_WR)
-    while client.recv(protocol.MAX_BODY):
+    while _hear(client, until):
         pass
+
+
+def _hear(client: socket.socket, until: float) -> bytes:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    client.settimeout(left)
+    return client.recv(protocol.MAX_BODY)
 
 
 def notify(state: str) -> None:

@@ -17,11 +17,13 @@ from executor.beneath import Beneath
 from executor.errors import FileRefused
 from executor.messages import Artifact, Skipped
 from executor.settings import Limits
+from executor.walk import Budget
 
 PLOTS = ".plots"
 _PLOT = re.compile(r"plot-(\d{1,9})\.png")
 # Reasons are for a person or a model: a few say it all.
 _MOST_SKIPPED = 50
+_MOST_PATTERNS = 100
 # They go in one frame, in which a character may take twelve bytes.
 _MOST_SHOWN = 1000
 
@@ -38,8 +40,10 @@ def collect(
         found.take(f"{PLOTS}/{name}", name)
     with contextlib.suppress(FileRefused):
         removal.remove(beneath, PLOTS)
-    for pattern in patterns:
+    for pattern in patterns[:_MOST_PATTERNS]:
         found.take_matching(pattern)
+    for pattern in patterns[_MOST_PATTERNS:]:
+        found.skip(pattern, f"there are more than {_MOST_PATTERNS} patterns")
     return found.artifacts, found.listed_skips()
 
 
@@ -60,23 +64,25 @@ class _Collection:
     artifacts: list[Artifact] = field(factory=list)
     skipped: list[Skipped] = field(factory=list)
     _seen: set[str] = field(factory=set)
+    # All patterns together may cost what one search may.
+    _budget: Budget = field(factory=files.walking)
     _bytes: int = 0
     _untold: int = 0
 
     def take_matching(self, pattern: str) -> None:
         """Take the files that match; a directory that does is no file and is passed over."""
         try:
-            listing = files.glob(self.beneath, pattern)
+            listing = files.glob(self.beneath, pattern, budget=self._budget)
         except FileRefused as error:
-            self._skip(pattern, str(error))
+            self.skip(pattern, str(error))
             return
         matching = [one.path for one in listing.entries if one.kind != "directory"]
         if not matching:
-            self._skip(pattern, "nothing matches")
+            self.skip(pattern, "nothing matches")
         for path in matching:
             self.take(path)
         if listing.cut:
-            self._skip(pattern, "more files match than are looked at")
+            self.skip(pattern, "more files match than are looked at")
 
     def take(self, path: str, name: str = "") -> None:
         """Take one file, under its path or under another name."""
@@ -84,17 +90,17 @@ class _Collection:
             return
         self._seen.add(path)
         if len(self.artifacts) >= self.limits.artifact_files:
-            self._skip(path, f"over the limit of {self.limits.artifact_files} files")
+            self.skip(path, f"over the limit of {self.limits.artifact_files} files")
             return
         try:
             data, _ = files.whole(self.beneath, path, self.limits.artifact_bytes - self._bytes)
         except FileRefused as error:
-            self._skip(path, error.cause)
+            self.skip(path, error.cause)
             return
         self._bytes += len(data)
         self.artifacts.append(Artifact(name or path, data))
 
-    def _skip(self, name: str, why: str) -> None:
+    def skip(self, name: str, why: str) -> None:
         if len(self.skipped) < _MOST_SKIPPED:
             self.skipped.append(Skipped(_short(name), _short(why)))
         else:

@@ -124,8 +124,28 @@ def _pieces(names: tuple[str, ...]) -> Iterator[str]:
     yield "/".join(piece) or "."
 
 
+class Owner:
+    """A block that closes what its object owns."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
 @define
-class Beneath:
+class Beneath(Owner):
     """A workspace's directory, as the descriptor beneath which everything is opened.
 
     Owns `descriptor` and closes it with the block. All functions are synchronous and short, but
@@ -138,17 +158,6 @@ class Beneath:
     def at(cls, path: str) -> Beneath:
         """Open the directory at `path`, a path of the host whose last name may be no link."""
         return cls(os.open(path, _HANDLE | os.O_NOFOLLOW | os.O_CLOEXEC))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         if self.descriptor >= 0:
@@ -175,6 +184,13 @@ class Beneath:
     def _let_go(self, descriptor: int) -> None:
         if descriptor != self.descriptor:
             os.close(descriptor)
+
+    def check_directory(self, path: str) -> None:
+        """Raise FileRefused unless there is a directory, be it one that is closed to everybody."""
+        try:
+            os.close(self.open(parts_of(path), _HANDLE))
+        except OSError as error:
+            raise refusal(path, error) from error
 
     def open_directory(self, path: str) -> int:
         """Open a directory for reading its names. Raises FileRefused."""

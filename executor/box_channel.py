@@ -26,8 +26,8 @@ class Order:
 
     language: str
     code: str
-    env: Mapping[str, str]
     rlimits: Mapping[int, int]
+    ceilings: Mapping[int, int]  # what the code itself can raise them to
     session: bool = False
     watched_memory: int = 0  # bytes, for the box to watch; 0 where the kernel does
 
@@ -35,8 +35,10 @@ class Order:
         code = self.code.encode()
         lines = [f"language {self.language}", f"memory {self.watched_memory}"]
         lines += ["session 1"] if self.session else []
-        lines += [f"env {name}={value}" for name, value in self.env.items()]
-        lines += [f"limit {number} {most}" for number, most in self.rlimits.items()]
+        lines += [
+            f"limit {number} {most} {self.ceilings[number]}"
+            for number, most in self.rlimits.items()
+        ]
         lines += [f"code {len(code)}", "", ""]
         return "\n".join(lines).encode() + code
 

@@ -2,10 +2,11 @@
 
 A `Box` is what the layers and a zygote have made together. It belongs to whoever took it, who must
 `aclose` it. Where a box can be made without knowing whose it will be, a few are kept *warm*: all
-that is left to do for a job takes a millisecond. `Boxes.keep_warm` is the task that owns those.
+that is left to do for a job takes a millisecond. `Boxes.run` is the task that owns those.
 
 A box whose processes could not be proved dead is a state of emergency: its workspace is closed and
-the executor says that it is unhealthy, until it is started anew.
+the executor says that it is unhealthy. A process that the kernel cannot end at once, for the disk
+is busy, does that; when its end is proved after all, all is well again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import NoReturn
 import trio
 from attrs import define, evolve, field, frozen
 
-from executor import bundle, process
+from executor import bundle, interpreter, process
 from executor.inside.keeper import Start
 from executor.isolation.layer import Plan, Usage
 from executor.isolation.stack import Stack
@@ -30,7 +31,8 @@ from executor.zygote import Zygote
 ENVIRONMENT: Mapping[str, str] = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
-    "TMPDIR": "/tmp",  # noqa: S108 - the box's own
+    # The box's own; where it has none, these three lie in the workspace (`executor.inside.job`).
+    "TMPDIR": "/tmp",  # noqa: S108 - as above
     # What libraries keep for the next time has no place among a person's files.
     "MPLCONFIGDIR": "/tmp/.matplotlib",  # noqa: S108 - as above
     "XDG_CACHE_HOME": "/tmp/.cache",  # noqa: S108 - as above
@@ -53,7 +55,8 @@ class Box:
     plan: Plan
     process: BoxProcess
     stack: Stack
-    undead: Callable[[Box], None]
+    emergency: Callable[[Box], None]
+    most: Mapping[int, int]  # the executor's own rlimits, under which all of the box's jobs stay
     workspace: str = ""
     in_hand: bool = False  # `strays` has been asked, and there were none
 
@@ -92,12 +95,17 @@ class Box:
     async def aclose(self, grace: float = 0.0) -> None:
         """Kill what is left after `grace` seconds, and release everything.
 
-        Shielded, for a bounded time.
+        Shielded, for a bounded time. What is not dead then is the emergency's to release.
         """
         report = await self.process.end(grace=grace)
-        if not report.empty:
-            self.undead(self)
-        await self.process.aclose()
+        if report.empty:
+            self.release()
+        else:
+            self.emergency(self)
+
+    def release(self) -> None:
+        """Close the descriptors, and let the layers put away what they have made."""
+        self.process.close()
         for layer in self.stack.layers:
             layer.end(self.plan.name)
 
@@ -113,16 +121,20 @@ class Kind:
 
 @define
 class Boxes:
-    """Makes boxes under one stack. `kinds` grows when another zygote is started."""
+    """Makes boxes under one stack. `kinds` grows when another zygote is started.
+
+    `undead` hears of each box that could not be proved dead, and `buried` when it was after all.
+    """
 
     settings: Settings
     stack: Stack
     undead: Callable[[Box], None]
+    buried: Callable[[Box], None]
     kinds: dict[str, Kind] = field(factory=dict)
     _count: int = 0
     _taken: trio.Event = field(factory=trio.Event)
     _idle: trio.Event = field(factory=trio.Event)
-    _closing: trio.Nursery = field(init=False)
+    _closing: trio.Nursery | None = None
 
     @property
     def can_be_warm(self) -> bool:
@@ -133,8 +145,7 @@ class Boxes:
 
         Raises StartFailed.
         """
-        ready = self.kinds[kind].ready
-        box = ready.popleft() if ready else await self._make(self.kinds[kind].zygote, workspace)
+        box = self._warm(kind) or await self._make(self.kinds[kind].zygote, workspace)
         box.workspace = workspace
         self._taken.set()
         try:
@@ -144,12 +155,23 @@ class Boxes:
             raise
         return box
 
+    def _warm(self, kind: str) -> Box | None:
+        """Give a warm box that is alive; what became of the others is nobody's concern."""
+        ready = self.kinds[kind].ready
+        while ready:
+            box = ready.popleft()
+            if not box.process.gone:
+                return box
+            self.retire(box)
+        return None
+
     async def run(self, *, task_status: trio.TaskStatus[None]) -> NoReturn:
         """Own the boxes that are nobody's: the warm ones, and those that are being closed.
 
         All are closed when this is cancelled.
         """
-        async with trio.open_nursery() as self._closing:
+        async with trio.open_nursery() as nursery:
+            self._closing = nursery
             task_status.started()
             try:
                 await self._keep_warm()
@@ -158,11 +180,29 @@ class Boxes:
                     for kind in self.kinds.values():
                         while kind.ready:
                             await kind.ready.popleft().aclose()
+                self._closing = None
 
     def retire(self, box: Box) -> None:
         """Close a box in which nothing runs any more and that is about to end by itself."""
-        self._closing.start_soon(box.aclose, _LAST_STEPS_SECONDS)
-        self._idle.set()
+        if self._closing is None:  # at the very end: the zygote sees to it
+            box.release()
+        else:
+            self._closing.start_soon(box.aclose, _LAST_STEPS_SECONDS)
+            self._idle.set()
+
+    def _emergency(self, box: Box) -> None:
+        self.undead(box)
+        if self._closing is None:
+            box.release()
+        else:
+            self._closing.start_soon(self._bury, box)
+
+    async def _bury(self, box: Box) -> None:
+        try:
+            if await box.process.buried():
+                self.buried(box)
+        finally:
+            box.release()
 
     async def _keep_warm(self) -> NoReturn:
         """Make a box for each that was taken, but not while the job it was taken for begins."""
@@ -193,22 +233,20 @@ class Boxes:
         try:
             plan = self._begin(name, workspace)
             argv = (*plan.argv, *bundle.box_command(self.settings.python)) if plan.argv else ()
-            order = Start(
-                plan.confinement, argv, ENVIRONMENT, workspace or "/", plan.joins, plan.cgroup
-            )
+            confinement = {**plan.confinement, "environment": dict(ENVIRONMENT)}
+            order = Start(confinement, argv, ENVIRONMENT, workspace or "/", plan.joins, plan.cgroup)
             running = await process.start(zygote.orders, order, lambda: self._kill(name))
         except BaseException:
             self._end(name)
             raise
-        return Box(plan, running, self.stack, self.undead)
+        return Box(plan, running, self.stack, self._emergency, plan.rlimits)
 
     def _begin(self, name: str, workspace: str) -> Plan:
-        plan = Plan(
-            name, self.settings.limits, workspace, keep=interpreter_paths(self.settings.python)
-        )
+        keep = interpreter.prefixes(self.settings.python)
+        plan = Plan(name, self.settings.limits, workspace, keep=keep)
         try:
             for layer in self.stack.layers:
-                plan = layer.begin(plan)
+                plan = layer.limit(layer.begin(plan))
         except OSError as error:
             raise StartFailed(f"the layers could not be set up: {error}") from error
         return plan
@@ -220,11 +258,3 @@ class Boxes:
     def _end(self, name: str) -> None:
         for layer in self.stack.layers:
             layer.end(name)
-
-
-def interpreter_paths(python: str) -> tuple[str, ...]:
-    """The directories that an interpreter needs: its own prefix, and that of what it links to."""
-    prefixes = {
-        os.path.dirname(os.path.dirname(path)) for path in (python, os.path.realpath(python))
-    }
-    return tuple(sorted(prefix for prefix in prefixes if prefix not in {"/", "/usr"}))

@@ -44,13 +44,13 @@ __all__ = [
 # A local socket answers at once or not at all; the executor accepts even while all slots are
 # taken, so this is not the time that a job may wait for its turn.
 _CONNECT_SECONDS = 5.0
-_STATUS_SECONDS = 5.0
+# One that runs says at once how it is. One that this connection has started proves itself first,
+# which takes some seconds on a small machine.
+_STATUS_SECONDS = 30.0
 # What the client keeps of one stream when the executor sends more than it ever should.
 _HARD_CAP = 16 * 1024 * 1024
 # Of all artifacts together; the limits of the executor are far below.
 _ARTIFACTS_CAP = 64 * 1024 * 1024
-
-_PIECE = 64 * 1024
 
 OnOutput = Callable[[str, bytes], None]
 Inbox = trio.MemoryReceiveChannel[bytes | int]
@@ -89,9 +89,15 @@ class ExecutorClient:
                 return await _collect(frames, on_output)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_pass_on, frames, inbox)
-                result = await _collect(frames, on_output)
+                found: Result | ExecutorUnavailable
+                try:
+                    found = await _collect(frames, on_output)
+                except ExecutorUnavailable as error:
+                    found = error
                 nursery.cancel_scope.cancel()
-            return result
+            if isinstance(found, ExecutorUnavailable):
+                raise found
+            return found
 
     async def status(self) -> Status:
         """Ask what the executor isolates with. Raises ExecutorUnavailable if it cannot say."""
@@ -146,7 +152,8 @@ async def _pass_on(frames: FrameStream, inbox: Inbox) -> None:
     async for word in inbox:
         pieces: list[bytes | int] = [word]
         if isinstance(word, bytes) and word:
-            pieces = [word[at : at + _PIECE] for at in range(0, len(word), _PIECE)]
+            size = messages.MOST_INPUT
+            pieces = [word[at : at + size] for at in range(0, len(word), size)]
         for piece in pieces:
             await _send(frames, messages.word_frame(piece))
 

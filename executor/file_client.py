@@ -3,7 +3,8 @@
 Every method waits until nothing else happens in the workspace and gives `Done`: the value, and the
 workspace's revision after it. What the executor will not do is `FileRefused`; an executor that is
 not there, or hangs up, is `ExecutorUnavailable`. Cancelling closes the connection: an operation
-that has begun is still done whole, one that has not never is.
+that has begun is still done whole, one that has not never is. A file that is being written begins
+with its last byte.
 """
 
 from __future__ import annotations

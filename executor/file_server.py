@@ -123,15 +123,22 @@ class _Serving:
         key = self.request.workspace
         if self.request.op == ALL_WORKSPACES:
             return Answer(await _in_thread(partial(_overview, self.workspaces)), 0)
-        if self.request.op not in _MAKING and not self.workspaces.exists(key):
-            raise FileRefused(f"there is no workspace {key}", "see which there are")
-        async with self.workspaces.hold(key) as workspace:
+        async with self.workspaces.hold(key, make=self.request.op in _MAKING) as workspace:
+            self._check_client()
             with Beneath.at(workspace.path) as beneath:
                 if self.request.op in WRITING:
                     value = await self._write(beneath)
                 else:
                     value = await self._read(beneath)
                 return Answer(value, self.revision)
+
+    def _check_client(self) -> None:
+        """Nobody waits for the end of a request whose client has gone. Raises BrokenResourceError.
+
+        Nor is anybody told while data is still to be read, so it has to be asked.
+        """
+        if self.frames.hung_up():
+            raise trio.BrokenResourceError("the client has left")
 
     # ---- what only reads ----
 
@@ -199,11 +206,14 @@ class _Serving:
         return Removed(self.workspaces.discard(asked.workspace))
 
     async def _take_in(self, beneath: Beneath) -> Written:
-        room = await _in_thread(partial(incoming.Room.of, beneath, self.place.limits))
-        opening = partial(incoming.incoming, beneath, self.request.path, room)
+        measuring = partial(incoming.Allowance.of, beneath, self.place.limits)
+        opening = partial(
+            incoming.incoming, beneath, self.request.path, await _in_thread(measuring)
+        )
         with await _in_thread(opening) as file:
             while data := await self._next_data():
                 await _in_thread(partial(file.write, data))
+            self._check_client()
             await _in_thread(file.commit)
             return Written(file.size)
 

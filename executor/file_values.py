@@ -87,8 +87,11 @@ class Usage:
 
     def over(self, limits: Limits) -> bool:
         """Whether it is more than the limits allow; what cannot be measured is."""
-        too_large = self.bytes > limits.workspace_bytes
-        return not self.complete or too_large or self.files > limits.workspace_files
+        return not self.complete or self.found_over(limits)
+
+    def found_over(self, limits: Limits) -> bool:
+        """Whether what was found is more already."""
+        return self.bytes > limits.workspace_bytes or self.files > limits.workspace_files
 
 
 @frozen

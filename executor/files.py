@@ -9,17 +9,16 @@ them in a thread while it holds the workspace.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
-from fnmatch import translate
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from executor import incoming
 from executor.beneath import Beneath, kind_of, parts_of, plain, refusal, shown
 from executor.errors import FileRefused
 from executor.file_values import MOST_READ, Content, Edit, Edited, Info, Listing
+from executor.globs import Glob
 from executor.settings import Limits
 from executor.walk import Budget, Place, Tree, is_gone
 
@@ -35,6 +34,13 @@ _MOST_NAMES = 900 * 1024
 _INFO_ESCAPED = 160
 _CHARACTER_ESCAPED = 12
 _MOST_FOUND = 16 * 1024 * 1024
+# What bytes.split() parts at.
+_BLANKS = bytes.maketrans(b"\t\n\r\x0b\x0c", b" " * 5)
+
+
+def walking() -> Budget:
+    """What one operation may cost."""
+    return Budget(_MOST_WALKED, _SECONDS)
 
 
 # ---- looking ----
@@ -63,8 +69,8 @@ def listing(beneath: Beneath, path: str = "", most: int = MOST_LISTED) -> Listin
     """The names in a directory, sorted; all of them are looked at, at most `most` given."""
     found = []
     try:
-        os.close(beneath.open_directory(path))  # the walk below takes what vanished for empty
-        with Tree(beneath, Budget(_MOST_WALKED, _SECONDS), parts_of(path)) as tree:
+        beneath.check_directory(path)  # the walk below takes what vanished for empty
+        with Tree(beneath, walking(), parts_of(path)) as tree:
             found = [info(name, one) for name, one in tree.entries(Place())]
     except OSError as error:
         raise refusal(path, error) from error
@@ -162,7 +168,7 @@ def whole(beneath: Beneath, path: str, most: int) -> tuple[bytes, os.stat_result
 
 def edit(beneath: Beneath, path: str, change: Edit, limits: Limits) -> Edited:
     """Change a file. Raises FileRefused unless the old text stands there, and as often as told."""
-    before, after = (text.encode(errors="surrogateescape") for text in (change.old, change.new))
+    before, after = as_bytes(change.old), as_bytes(change.new)
     if not before or before == after:
         what = "the text to replace is empty" if not before else "old and new text are the same"
         raise FileRefused(what, "give the text as it stands in the file, and what shall be there")
@@ -173,81 +179,51 @@ def edit(beneath: Beneath, path: str, change: Edit, limits: Limits) -> Edited:
     if count > 1 and not change.everywhere:
         remedy = "give more of the lines around it, or replace all"
         raise FileRefused(f"the text is in {shown(path)} {count} times", remedy)
-    changed = data.replace(before, after)
-    if len(changed) > MOST_EDITED:
+    if len(data) + count * (len(after) - len(before)) > MOST_EDITED:
         raise FileRefused(f"{shown(path)} would have more than {MOST_EDITED} bytes")
-    return Edited(count, incoming.write(beneath, path, changed, limits))
+    return Edited(count, incoming.write(beneath, path, data.replace(before, after), limits))
+
+
+def as_bytes(text: str) -> bytes:
+    """Encode text as it stands in files. Raises FileRefused for what cannot stand in one."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        what = f"the text has a character that cannot be: {error.object[error.start]!a}"
+        raise FileRefused(what, "leave it out") from error
 
 
 def _why_not_found(data: bytes, wanted: bytes) -> str:
     if wanted.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") in data:
         return "its lines end in CR LF: give the text with the same line ends"
-    if b" ".join(wanted.split()) in b" ".join(data.split()):
+    if _single_spaced(wanted).strip() in _single_spaced(data):
         return "it is there with other white space: read the file again and copy it"
     return "read the file again: it must be the same to the last space"
+
+
+def _single_spaced(data: bytes) -> bytes:
+    """All white space as single spaces; a list of the words would take thirty times as much."""
+    data = data.translate(_BLANKS)
+    while b"  " in data:
+        data = data.replace(b"  ", b" ")
+    return data
 
 
 # ---- searching by name ----
 
 
-@frozen
-class Glob:
-    """A pattern of paths, by its components; `**` stands for any number of directories.
+def glob(beneath: Beneath, pattern: str, path: str = "", budget: Budget | None = None) -> Listing:
+    """What matches a pattern below a directory, sorted by path. Links are named, never followed.
 
-    As in a shell, `*` does not match a leading dot.
+    The paths are from that directory on.
     """
-
-    components: tuple[re.Pattern[str] | None, ...]
-
-    @classmethod
-    def of(cls, pattern: str) -> Glob:
-        """Raises FileRefused for a pattern that can match nothing in a workspace."""
-        names = parts_of(pattern)
-        if not names:
-            raise FileRefused("the pattern is empty", "give one such as **/*.py")
-        return cls(tuple(None if one == "**" else _component(one) for one in names))
-
-    def begin(self) -> frozenset[int]:
-        """The state at the top: which components may come next."""
-        return self._skipping(frozenset({0}))
-
-    def step(self, state: frozenset[int], name: str) -> frozenset[int]:
-        """The state within `name`; empty if nothing below it can match."""
-        after = set()
-        for at in state:
-            component = self.components[at] if at < len(self.components) else _NOTHING
-            if component is None and not name.startswith("."):
-                after.add(at)
-            elif component is not None and component.match(name):
-                after.add(at + 1)
-        return self._skipping(frozenset(after))
-
-    def matches(self, state: frozenset[int]) -> bool:
-        return len(self.components) in state
-
-    def _skipping(self, state: frozenset[int]) -> frozenset[int]:
-        """`**` also stands for no directory at all."""
-        found = set(state)
-        for at in sorted(state):
-            while at < len(self.components) and self.components[at] is None:
-                at += 1  # noqa: PLW2901 - it is where we are
-                found.add(at)
-        return frozenset(found)
-
-
-_NOTHING = re.compile(r"(?!)")
-
-
-def _component(pattern: str) -> re.Pattern[str]:
-    shown_only = "" if pattern.startswith(".") else r"(?!\.)"
-    return re.compile(shown_only + translate(pattern))
-
-
-def glob(beneath: Beneath, pattern: str, path: str = "", most: int = MOST_LISTED) -> Listing:
-    """What matches a pattern below a directory, sorted by path. Links are named, never followed."""
     found = _Found()
-    matcher = Glob.of(pattern)
-    with Tree(beneath, Budget(_MOST_WALKED, _SECONDS), parts_of(path)) as tree:
+    try:
+        matcher = Glob(pattern)
+    except ValueError as error:
+        raise FileRefused(f"{shown(pattern)}: {error}") from error
+    beneath.check_directory(path)
+    with Tree(beneath, budget or walking(), parts_of(path)) as tree:
         pending = [(Place(), matcher.begin())]
         while pending:
             place, state = pending.pop()
@@ -256,7 +232,7 @@ def glob(beneath: Beneath, pattern: str, path: str = "", most: int = MOST_LISTED
             except OSError as error:
                 if not is_gone(error):
                     raise refusal("/".join(place.names()), error) from error
-    return _listing(found.infos, most)
+    return _listing(found.infos, MOST_LISTED)
 
 
 @define

@@ -7,9 +7,11 @@ and still proves nothing: it runs where hostile code runs, so every field is che
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from attrs import frozen
 
+from executor import globs
 from executor.errors import FileRefused
 
 MOST_MATCHES = 200
@@ -34,54 +36,68 @@ class Matches:
 
 
 _CODE = r"""
-import fnmatch, json, os, re, sys
-pattern, glob, top, flags, most = json.loads(%r)
-out = sys.stdout
-def said(values):
-    out.write(json.dumps(values) + "\n")
+import json, os
+glob, pattern, top, flags, most = json.loads(bytes.fromhex("%s"))
+def say(**values):
+    print(json.dumps(values))
+def end(**values):
+    say(**values)
+    raise SystemExit
+shown = ascii(top)
+if top.startswith("/") or ".." in top.split("/"):
+    end(error=shown + " is not in the workspace", remedy="give a path relative to it")
+if os.path.islink(top):
+    end(error=shown + " is a symbolic link", remedy="name what it points to")
+if not os.path.lexists(top):
+    end(error=shown + " does not exist", remedy="see what there is with `list`")
+try:
+    matcher = Glob(glob)
+except ValueError as error:
+    end(error="%%s: %%s" %% (ascii(glob), error), remedy="")
 try:
     wanted = re.compile(pattern.encode("utf-8", "surrogateescape"), flags)
-except re.error as error:
-    said({"error": "the pattern is no regular expression: %%s" %% error})
-    sys.exit(0)
-def fits(path):
-    if not glob:
-        return True
-    return fnmatch.fnmatchcase(path if "/" in glob else os.path.basename(path), glob)
+except (re.error, ValueError, OverflowError, RecursionError) as error:
+    end(error="the pattern is no regular expression: %%s" %% error, remedy="correct it")
 count = looked = size = 0
-def files():
-    if os.path.isfile(top):
-        yield top
-        return
-    for here, names, found in os.walk(top):
-        names[:] = sorted(one for one in names if not one.startswith("."))
-        for name in sorted(found):
-            path = os.path.normpath(os.path.join(here, name))
-            if not name.startswith(".") and fits(os.path.relpath(path, ".")):
-                yield path
-for path in files():
-    if os.path.islink(path) or not os.path.isfile(path):
-        continue
-    try:
-        with open(path, "rb") as file:
-            if b"\0" in file.read(4096):
+def search(path):
+    global count, looked, size
+    with open(path, "rb") as file:
+        if b"\0" in file.read(4096):
+            return
+        file.seek(0)
+        looked += 1
+        for number, line in enumerate(file, 1):
+            if not wanted.search(line.rstrip(b"\r\n")):
                 continue
-            file.seek(0)
-            looked += 1
-            for number, line in enumerate(file, 1):
-                if wanted.search(line.rstrip(b"\r\n")):
-                    text = line.rstrip(b"\r\n")[:400].decode("utf-8", "replace")
-                    shown = {"path": path, "line": number, "text": text}
-                    size += len(json.dumps(shown))
-                    if count == most or size > 400000:
-                        said({"end": True, "cut": True, "looked_at": looked})
-                        sys.exit(0)
-                    count += 1
-                    said(shown)
+            text = line.rstrip(b"\r\n")[:400].decode("utf-8", "replace")
+            found = {"path": path, "line": number, "text": text}
+            size += len(json.dumps(found))
+            if count == most or size > 400000:
+                end(end=True, cut=True, looked_at=looked)
+            count += 1
+            say(**found)
+def below(directory):
+    pending = [(directory, matcher.begin())]
+    while pending:
+        here, state = pending.pop()
+        try:
+            entries = sorted(os.scandir(here), key=lambda one: one.name)
+        except OSError:
+            continue
+        within = [(one, matcher.step(state, one.name)) for one in entries]
+        for one, state in within:
+            if matcher.matches(state) and one.is_file(follow_symlinks=False):
+                yield os.path.normpath(one.path)
+        pending += [(one.path, state) for one, state in reversed(within)
+                    if state and one.is_dir(follow_symlinks=False)]
+for path in [top] if os.path.isfile(top) else below(top):
+    try:
+        search(path)
     except OSError:
         continue
-said({"end": True, "cut": False, "looked_at": looked})
+end(end=True, cut=False, looked_at=looked)
 """
+_MATCHER = Path(globs.__file__)
 
 
 def grep_job(
@@ -94,11 +110,14 @@ def grep_job(
 ) -> str:
     """Give code for `Job("python", ...)` that looks for a regular expression line by line.
 
-    `glob` chooses files by name, or by path if it has a slash. Hidden files, binary ones and
-    links are passed over.
+    `glob` chooses files below `path` as `FileClient.glob` does, or by name alone if it has no
+    slash. Hidden files that it does not ask for, binary ones and links are passed over.
     """
+    chosen = glob if "/" in glob else f"**/{glob}"
     flags = 2 if ignore_case else 0  # re.IGNORECASE
-    return _CODE % json.dumps([pattern, glob, path, flags, most])
+    # In hexadecimal digits: a pattern that speaks of numpy is no code that wants it loaded.
+    values = json.dumps([chosen, pattern, path or ".", flags, most]).encode().hex()
+    return _MATCHER.read_text() + _CODE % values
 
 
 def parse(printed: bytes) -> Matches:
@@ -107,7 +126,7 @@ def parse(printed: bytes) -> Matches:
     for line in printed.splitlines():
         values = _values(line)
         if "error" in values:
-            raise FileRefused(str(values["error"]), "correct the pattern")
+            raise FileRefused(str(values["error"]), str(values.get("remedy")))
         if "end" in values:
             looked_at = values.get("looked_at")
             cut = values.get("cut") is True

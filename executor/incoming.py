@@ -1,7 +1,8 @@
 """Putting a file into a workspace so that it is there whole or not at all.
 
-The bytes go to a file without a name in the directory where it will be (or, where the file system
-has no such files, to one with a name of ours), which takes the place of the old one by a rename.
+The bytes go to a file without a name (or, where the file system has no such files, to one with a
+name of ours) in the directory where it will be, or the last one on the way there that exists. With
+the last word the others are made, and a rename puts it in the place of the old one.
 Nothing waits for the disk: a workspace outlives our process, not a power cut.
 """
 
@@ -11,12 +12,10 @@ import contextlib
 import errno
 import os
 import stat
-from types import TracebackType
-from typing import Self
 
 from attrs import define, frozen
 
-from executor.beneath import Beneath, kind_of, openat2, parts_of, refusal, shown
+from executor.beneath import Beneath, Owner, kind_of, openat2, parts_of, refusal, shown
 from executor.errors import FileRefused
 from executor.quota import measure
 from executor.settings import Limits
@@ -28,69 +27,68 @@ _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EIN
 
 
 @frozen
-class Room:
+class Allowance:
     """How much more a workspace may hold, in bytes on the disk and in files."""
 
     bytes: int
     files: int
 
     @classmethod
-    def of(cls, beneath: Beneath, limits: Limits) -> Room:
-        """Measure what is left of the quota."""
+    def of(cls, beneath: Beneath, limits: Limits) -> Allowance:
+        """Measure what is left of the quota. Raises FileRefused if that cannot be done."""
         used = measure(beneath, most_files=2 * limits.workspace_files)
-        if not used.complete:
-            return cls(0, 0)
+        if not used.complete and not used.found_over(limits):
+            raise FileRefused(
+                "the workspace cannot be measured",
+                "see that it has fewer names and that all its directories can be read",
+            )
         return cls(limits.workspace_bytes - used.bytes, limits.workspace_files - used.files)
 
     def check(self, path: str, size: int, made: int) -> None:
         """Raise FileRefused if `size` more bytes or `made` more files do not fit."""
         remedy = "remove some files"
-        if _on_disk(size) > max(0, self.bytes):
+        if on_disk(size) > max(0, self.bytes):
             left = max(0, self.bytes)
             raise FileRefused(f"{shown(path)} does not fit: {left} bytes are left", remedy)
-        if made > self.files:
+        if made > max(0, self.files):
             raise FileRefused(f"{shown(path)} does not fit: no more files are allowed", remedy)
 
 
-def _on_disk(size: int) -> int:
+def on_disk(size: int) -> int:
     return -(-size // _CLUSTER) * _CLUSTER
 
 
 @define
-class Incoming:
+class Incoming(Owner):
     """A file that is being written. It appears under its name with `commit`, else never.
 
     Owns its two descriptors; leaving the block closes them, and drops what was not committed.
+    `makes` is how many names it adds to the workspace, `made` how many directories it has made.
     """
 
     path: str
-    room: Room
+    allowance: Allowance
     old: os.stat_result | None
-    _directory: int
+    makes: int
+    _top: Beneath  # the last directory on the way that there is
+    _missing: tuple[str, ...]
     _descriptor: int
     _name: str
     _temporary: str
-    _freed: int
     size: int = 0
+    made: int = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         if self._temporary:
             with contextlib.suppress(OSError):
-                os.unlink(self._temporary, dir_fd=self._directory)
+                os.unlink(self._temporary, dir_fd=self._top.descriptor)
         os.close(self._descriptor)
-        os.close(self._directory)
+        self._top.close()
 
     def write(self, data: bytes) -> None:
         """Add bytes. Raises FileRefused as soon as the quota would be passed."""
-        self.room.check(self.path, max(0, self.size + len(data) - self._freed), 0)
+        freed = self.old.st_blocks * 512 if self.old and self.old.st_nlink == 1 else 0
+        self.allowance.check(self.path, max(0, self.size + len(data) - freed), 0)
         view = memoryview(data)
         try:
             while view:
@@ -105,74 +103,102 @@ class Incoming:
         try:
             os.fchmod(self._descriptor, kept if mode is None else mode & 0o777)
             if not self._temporary:
-                self._temporary = _temporary_name()
+                name = _temporary_name()
                 nameless = f"/proc/self/fd/{self._descriptor}"
-                os.link(nameless, self._temporary, dst_dir_fd=self._directory)
-            both = {"src_dir_fd": self._directory, "dst_dir_fd": self._directory}
-            os.rename(self._temporary, self._name, **both)
-            self._temporary = ""
+                os.link(nameless, name, dst_dir_fd=self._top.descriptor)
+                self._temporary = name
+            self._take_place()
         except OSError as error:
+            unmake(self._top, self._missing, self.made)
             raise refusal(self.path, error) from error
 
+    def _take_place(self) -> None:
+        directory = self._made_directories()
+        try:
+            both = {"src_dir_fd": self._top.descriptor, "dst_dir_fd": directory}
+            os.rename(self._temporary, self._name, **both)
+            self._temporary = ""
+        finally:
+            os.close(directory)
 
-def incoming(beneath: Beneath, path: str, room: Room) -> Incoming:
-    """Begin to write the file at `path`; directories on the way are made.
+    def _made_directories(self) -> int:
+        """Open the directory where the file will be, making what is missing."""
+        directory = os.dup(self._top.descriptor)
+        try:
+            for name in self._missing:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, _NEW_DIRECTORY, dir_fd=directory)
+                    self.made += 1
+                further = openat2(directory, name, os.O_RDONLY | os.O_DIRECTORY)
+                os.close(directory)
+                directory = further
+        except BaseException:
+            os.close(directory)
+            raise
+        return directory
+
+
+def incoming(beneath: Beneath, path: str, allowance: Allowance) -> Incoming:
+    """Begin to write the file at `path`, in a directory that need not be there yet.
 
     Raises FileRefused where something other than a file has that name.
     """
     names = parts_of(path)
     if not names:
         raise FileRefused("that is the workspace itself", "name a file in it")
-    room.check(path, 0, 1)
-    directory = _made_parents(beneath, path, names[:-1], room)
     try:
-        old = _replaceable(directory, path, names[-1])
-        descriptor, temporary = _scratch(directory)
+        top, missing = _last_there(beneath, names[:-1])
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(top)
+            old = None if missing else _replaceable(top.descriptor, path, names[-1])
+            makes = len(missing) + (old is None or old.st_nlink > 1)
+            allowance.check(path, 0, makes)
+            descriptor, temporary = _scratch(top.descriptor)
+            stack.pop_all()
     except OSError as error:
-        os.close(directory)
         raise refusal(path, error) from error
-    except BaseException:
-        os.close(directory)
-        raise
-    freed = old.st_blocks * 512 if old is not None and old.st_nlink == 1 else 0
-    return Incoming(path, room, old, directory, descriptor, names[-1], temporary, freed)
+    return Incoming(path, allowance, old, makes, top, missing, descriptor, names[-1], temporary)
 
 
 def write(beneath: Beneath, path: str, data: bytes, limits: Limits) -> int:
     """Write a whole file; gives its size. Raises FileRefused, and then nothing has changed."""
-    with incoming(beneath, path, Room.of(beneath, limits)) as file:
+    with incoming(beneath, path, Allowance.of(beneath, limits)) as file:
         file.write(data)
         file.commit()
     return len(data)
 
 
-def _made_parents(beneath: Beneath, path: str, names: tuple[str, ...], room: Room) -> int:
-    """Open the directory that `names` lead to, making what is missing."""
-    try:
-        return beneath.open(names, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        room.check(path, 0, len(names) + 1)
-    except OSError as error:
-        raise refusal(path, error) from error
-    try:
-        return _made_each(beneath, names)
-    except OSError as error:
-        raise refusal(path, error) from error
+def unmake(beneath: Beneath, names: tuple[str, ...], count: int) -> None:
+    """Remove the last `count` of directories within each other that there are and are empty."""
+    for depth in range(len(names), 0, -1):
+        if count == 0:
+            return
+        with contextlib.suppress(OSError):
+            parent = beneath.open(names[: depth - 1], os.O_PATH | os.O_DIRECTORY)
+            try:
+                os.rmdir(names[depth - 1], dir_fd=parent)
+                count -= 1
+            finally:
+                os.close(parent)
 
 
-def _made_each(beneath: Beneath, names: tuple[str, ...]) -> int:
-    directory = os.dup(beneath.descriptor)
-    try:
-        for name in names:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, _NEW_DIRECTORY, dir_fd=directory)
-            further = openat2(directory, name, os.O_RDONLY | os.O_DIRECTORY)
-            os.close(directory)
-            directory = further
-    except BaseException:
-        os.close(directory)
-        raise
-    return directory
+def _last_there(beneath: Beneath, names: tuple[str, ...]) -> tuple[Beneath, tuple[str, ...]]:
+    """Open the last of directories within each other that there is; gives the names after it."""
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    with contextlib.suppress(FileNotFoundError):
+        return Beneath(beneath.open(names, flags)), ()
+    here = beneath.open((), flags)
+    for number, name in enumerate(names):
+        try:
+            further = openat2(here, name, flags)
+        except FileNotFoundError:
+            return Beneath(here), names[number:]
+        except BaseException:
+            os.close(here)
+            raise
+        os.close(here)
+        here = further
+    return Beneath(here), ()
 
 
 def _replaceable(directory: int, path: str, name: str) -> os.stat_result | None:

@@ -21,11 +21,12 @@ from attrs import asdict, define, evolve, field
 
 from executor.beneath import Beneath
 from executor.box_channel import BoxError, Order
-from executor.boxes import ENVIRONMENT, Box, Boxes
+from executor.boxes import Box, Boxes
 from executor.isolation import evidence
 from executor.isolation.evidence import Outside
 from executor.isolation.layer import Capability
 from executor.isolation.stack import Stack
+from executor.journal import log
 from executor.messages import Job, Result, Started
 from executor.output import Output
 from executor.process import StartFailed
@@ -63,12 +64,12 @@ class Runner:
     sessions: Sessions = field(init=False)
     stopping: trio.Event = field(factory=trio.Event)
     wants_data: trio.Event = field(factory=trio.Event)
-    unhealthy: str = ""
     running: int = 0
     _slots: trio.Semaphore = field(init=False)
+    _undead: set[str] = field(factory=set)
 
     def __attrs_post_init__(self) -> None:
-        self.boxes = Boxes(self.settings, self.stack, self._undead)
+        self.boxes = Boxes(self.settings, self.stack, self._lose, self._find)
         self.sessions = Sessions(self.settings.sessions, self.settings.session_idle_seconds)
         self._slots = trio.Semaphore(self.settings.jobs_at_once)
 
@@ -105,8 +106,15 @@ class Runner:
                 result = await room.collect(result, job)
         finally:
             self.running -= 1
-            revision = self.workspaces.bump(job.workspace)
-        return evolve(result, revision=revision)
+            self._count(job.workspace)
+        return evolve(result, revision=self.workspaces.revision(job.workspace))
+
+    def _count(self, workspace: str) -> None:
+        """Count up the revision once more. It was before the job: nobody has read it since."""
+        try:
+            self.workspaces.bump(workspace)
+        except WorkspaceRefused as error:
+            log("revision not written", why=str(error))
 
     async def _run_cell(
         self, workspace: Workspace, job: Job, output: Output, room: Room, inbox: Inbox | None
@@ -114,6 +122,9 @@ class Runner:
         """Run a cell in its session's box, which is then kept, or closed if it has no session."""
         key = (job.workspace, job.session)
         box = self.sessions.take(key)
+        if box is not None and box.process.gone:
+            await box.aclose()
+            box = None
         state = "kept" if box else "new"
         if box is None:
             box = await self.boxes.take(self._kind(job), workspace.path, room.limits)
@@ -147,8 +158,8 @@ class Runner:
         order = Order(
             job.language,
             job.code,
-            ENVIRONMENT,
             box.plan.rlimits,
+            box.most if job.session else box.plan.rlimits,
             session=bool(job.session),
             watched_memory=box.plan.limits.memory_bytes if soft else 0,
         )
@@ -179,13 +190,28 @@ class Runner:
         self.wants_data.set()
         return DATA if DATA in self.boxes.kinds else BASE
 
-    def _undead(self, box: Box) -> None:
+    @property
+    def unhealthy(self) -> str:
+        """Why no job is begun just now; empty when all is well."""
+        names = ", ".join(sorted(self._undead))
+        if not names:
+            return ""
+        return (
+            f"{names} could not be proved dead, and nothing is run until that is so. "
+            "If the disk is busy, wait; else restart the executor"
+        )
+
+    def _lose(self, box: Box) -> None:
+        log("box not proved dead", box=box.plan.name)
+        self._undead.add(box.plan.name)
         if box.workspace:
             self.workspaces.quarantine(os.path.basename(box.workspace))
-        self.unhealthy = (
-            f"{box.plan.name} could not be proved dead; its workspace is closed. "
-            "Restart the executor"
-        )
+
+    def _find(self, box: Box) -> None:
+        log("box dead after all", box=box.plan.name)
+        self._undead.discard(box.plan.name)
+        if box.workspace:
+            self.workspaces.release(os.path.basename(box.workspace))
 
     # ---- verifying ----
 
@@ -212,23 +238,27 @@ class Runner:
         output.begin(Started(self.stack.names))
 
     def _outside(self, workspace: Workspace) -> Outside:
-        return Outside(os.readlink("/proc/self/ns/pid"), workspace.identity, os.getuid())
+        namespace = os.readlink("/proc/self/ns/pid")
+        return Outside(namespace, workspace.identity, os.getuid(), self.stack.keeps_groups)
 
     async def _look(self, box: Box, workspace: Workspace) -> dict[str, str]:
         """Say whose box it is now, and give what it sees. Raises _NotRun.
 
         The canary is made sure of first: one that somebody has removed would prove nothing.
         """
-        self.workspaces.prepare()
+        canary = self.workspaces.prepare()
         key = os.path.basename(workspace.path)
         try:
             with trio.fail_after(_VERIFY_SECONDS):
-                return await box.process.box.greet(key, self.workspaces.canary)
+                seen = await box.process.box.greet(key, self.workspaces.canary)
         except trio.TooSlowError:
             raise self._unverified(f"the box said nothing within {_VERIFY_SECONDS:g} s") from None
         except BoxError as error:
             await box.end()  # noqa: ASYNC120 - shielded, so it cannot be cancelled
             raise self._unverified(_diagnosis(str(error), box.process.pending())) from error
+        if self.workspaces.prepare() != canary:
+            raise self._unverified("another job has changed the canary meanwhile")
+        return seen
 
     def _unverified(self, why: str) -> _NotRun:
         return self._not_run(f"the box was not verified: {why}")

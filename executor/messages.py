@@ -35,6 +35,8 @@ Reason = Literal[
 REASONS: tuple[str, ...] = get_args(Reason)
 LANGUAGES = ("python", "bash")
 _LAST_SIGNAL = 64  # SIGRTMAX
+# Bytes of input in one frame, of which the executor keeps a few for a job that reads slowly.
+MOST_INPUT = 64 * 1024
 SESSIONS = ("", "new", "kept", "lost")
 
 _T = TypeVar("_T")
@@ -236,6 +238,8 @@ def parse_word(frame: Frame, job: Job) -> bytes | int:
     Raises ProtocolError for anything else, and for input to a job that is to have none.
     """
     if frame.type is FrameType.STDIN and job.stdin:
+        if len(frame.body) > MOST_INPUT:
+            raise ProtocolError(f"STDIN of {len(frame.body)} bytes is over {MOST_INPUT}")
         return frame.body
     if frame.type is FrameType.SIGNAL:
         number = _get(protocol.control_values(frame), "number", int)
@@ -246,7 +250,7 @@ def parse_word(frame: Frame, job: Job) -> bytes | int:
 
 
 def word_frame(word: bytes | int) -> Frame:
-    """The frame that `parse_word` reads. Input of more than a frame's size has to be cut."""
+    """The frame that `parse_word` reads. Input of more than MOST_INPUT bytes has to be cut."""
     if isinstance(word, int):
         return protocol.control(FrameType.SIGNAL, {"number": word})
     return Frame(FrameType.STDIN, word)

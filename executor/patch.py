@@ -13,12 +13,13 @@ import stat
 
 from attrs import define, field, frozen
 
-from executor import diff, files, incoming
+from executor import diff, files, hunks, incoming
 from executor.beneath import Beneath, parts_of, refusal, shown
 from executor.diff import Change, DiffError
 from executor.errors import FileRefused
 from executor.file_values import Patched
-from executor.incoming import Incoming, Room
+from executor.hunks import Effort
+from executor.incoming import Allowance, Incoming
 from executor.settings import Limits
 
 _MOST_IN_ALL = 32 * 1024 * 1024
@@ -38,24 +39,31 @@ class _Plan:
     beneath: Beneath
     old: dict[str, _Old | None] = field(factory=dict)
     new: dict[str, _Old | None] = field(factory=dict)
+    effort: Effort = field(factory=Effort)
 
     def add(self, change: Change) -> None:
         """Work out one change on top of those before it."""
         source = None if change.old is None else "/".join(parts_of(change.old))
         target = None if change.new is None else "/".join(parts_of(change.new))
-        found = None if source is None else self._now(source)
+        found = None if source is None else self._source(source, change)
         if source is not None and found is None:
             raise FileRefused(f"{shown(source)}, which the diff changes, does not exist")
         if target is not None and target != source and self._now(target) is not None:
             raise FileRefused(f"{shown(target)}, which the diff makes, exists already", _REMEDY)
-        after = diff.apply(found.data if found else b"", change)
-        if source is not None and source != target:
+        after = hunks.apply(found.data if found else b"", change, self.effort)
+        if source is not None and source != target and not change.copies:
             self.new[source] = None
         if target is not None:
-            self.new[target] = _Old(after, found.mode if found else 0o644)
+            has = found.mode if found else 0o644
+            self.new[target] = _Old(after, has if change.mode is None else change.mode)
         elif after:
             raise FileRefused(f"{shown(change.name)} is not empty after its hunks", _REMEDY)
         self._check_size()
+
+    def _source(self, path: str, change: Change) -> _Old | None:
+        """What to change. A copy is made of the file as it was before the whole diff."""
+        now = self._now(path)
+        return self.old[path] if change.copies else now
 
     def _now(self, path: str) -> _Old | None:
         if path not in self.old:
@@ -88,7 +96,7 @@ def patch(beneath: Beneath, text: str, limits: Limits) -> Patched:
     """Apply a unified diff of at most 100 files. Raises FileRefused; nothing has changed then."""
     plan = _Plan(beneath)
     try:
-        for change in diff.parse(text.encode(errors="surrogateescape")):
+        for change in diff.parse(files.as_bytes(text)):
             plan.add(change)
     except DiffError as error:
         raise FileRefused(str(error), _REMEDY) from error
@@ -100,19 +108,21 @@ def patch(beneath: Beneath, text: str, limits: Limits) -> Patched:
 def _carry_out(
     plan: _Plan, written: tuple[str, ...], removed: tuple[str, ...], limits: Limits
 ) -> None:
-    room = Room.of(plan.beneath, limits)
-    room.check("the diff", _growth(plan, written), len(written))
-    done: list[str] = []
+    allowance = Allowance.of(plan.beneath, limits)
+    done: list[tuple[str, int]] = []
     with contextlib.ExitStack() as stack:
-        ready = [(path, _written(stack, plan, path, room)) for path in written]
+        ready = [_begun(stack, plan, path, allowance) for path in written]
+        allowance.check("the diff", _growth(plan, written), sum(one.makes for one in ready))
         try:
-            for path, file in ready:
-                one = plan.new[path]
+            for file in ready:
+                _write(file, plan.new[file.path])
+            for file in ready:
+                one = plan.new[file.path]
                 file.commit(one.mode if one else None)
-                done.append(path)
+                done.append((file.path, file.made))
             for path in removed:
                 _unlink(plan.beneath, path)
-                done.append(path)
+                done.append((path, 0))
         except FileRefused:
             _put_back(plan, done)
             raise
@@ -125,24 +135,26 @@ def _growth(plan: _Plan, written: tuple[str, ...]) -> int:
 
 
 def _size(one: _Old | None) -> int:
-    return 0 if one is None else len(one.data)
+    return 0 if one is None else incoming.on_disk(len(one.data))
 
 
-def _written(stack: contextlib.ExitStack, plan: _Plan, path: str, room: Room) -> Incoming:
-    file = stack.enter_context(incoming.incoming(plan.beneath, path, room))
-    one = plan.new[path]
+def _begun(stack: contextlib.ExitStack, plan: _Plan, path: str, allowance: Allowance) -> Incoming:
+    return stack.enter_context(incoming.incoming(plan.beneath, path, allowance))
+
+
+def _write(file: Incoming, one: _Old | None) -> None:
     file.write(one.data if one else b"")
-    return file
 
 
-def _put_back(plan: _Plan, done: list[str]) -> None:
+def _put_back(plan: _Plan, done: list[tuple[str, int]]) -> None:
     """Undo, as far as the disk lets us; what there was fitted before."""
-    roomy = Room(1 << 62, 1 << 62)
-    for path in reversed(done):
+    roomy = Allowance(1 << 62, 1 << 62)
+    for path, made in reversed(done):
         before = plan.old[path]
         with contextlib.suppress(FileRefused):
             if before is None:
                 _unlink(plan.beneath, path)
+                incoming.unmake(plan.beneath, parts_of(path)[:-1], made)
                 continue
             with incoming.incoming(plan.beneath, path, roomy) as file:
                 file.write(before.data)

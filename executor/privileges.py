@@ -8,6 +8,7 @@ uid with whoever else that account runs.
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 
@@ -103,6 +104,18 @@ def _entry_of(uid: int) -> pwd.struct_passwd:
         return pwd.getpwuid(uid)
     except KeyError:
         raise Refused(f"uid {uid} has no account", "run the executor from one that has") from None
+
+
+def supplementary_groups() -> tuple[str, ...]:
+    """The names of the groups that this process has besides its own, in order."""
+    return tuple(_group_name(gid) for gid in sorted(set(os.getgroups()) - {os.getgid()}))
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
 
 
 def drop(identity: Identity) -> None:

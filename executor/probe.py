@@ -49,7 +49,7 @@ def rows(environment: Iterable[str], uid: int) -> tuple[Row, ...]:
     """The table for jobs with these names in their environment, and this uid."""
     return (
         Row("uid", None, (str(uid),)),
-        Row("groups", None, ("0",)),
+        Row("groups", None, ("0", "nobody's")),
         Row("descriptors", None, ("0,1,2",)),
         Row("environment", None, (",".join(sorted({*environment, "HOME"})),)),
         Row("workspace", None, ("written",)),

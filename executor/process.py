@@ -1,8 +1,8 @@
 """A box's processes as the executor holds them: five descriptors and a way to end it all.
 
-Whoever starts one owns it and must `aclose` it: the processes are killed, and it waits, shielded
-and with a deadline, for the word that none is left, which comes from the zygote (for a pid
-namespace, from the kernel) or from the box's keeper.
+Whoever starts one owns it and must `end` and `close` it. To end it is to kill its processes and to
+wait, shielded and with a deadline, for the word that none is left, which comes from the zygote (for
+a pid namespace, from the kernel) or from the box's keeper.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import array
 import contextlib
 import json
 import os
+import select
 import socket
 from collections.abc import Callable
 
 import trio
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from executor.box_channel import BoxChannel
 from executor.inside import keeper
@@ -24,7 +25,7 @@ from executor.inside.keeper import Start
 # The keeper gives up after KILL_SECONDS and says so; a little more, and it is itself in trouble.
 _REPORT_SECONDS = keeper.KILL_SECONDS + 1.0
 # The layers kill more surely than a keeper, which is given this long to do it more gently.
-_CLEAR_UP_SECONDS = 1.0
+_CLEAR_UP_SECONDS = 3.5
 _MAX_REPORT = 4096
 _READ_SIZE = 64 * 1024
 
@@ -46,7 +47,7 @@ class KeeperReport:
 class BoxProcess:
     """A running box. `kill_layers` ends its processes by the layers' own means.
 
-    One that is `executed` by a command has a keeper that lets the command clear up after itself.
+    The keeper of one that `clears_up` lets its command do that.
     """
 
     box: BoxChannel
@@ -55,8 +56,9 @@ class BoxProcess:
     stderr: trio.lowlevel.FdStream
     keeper: trio.SocketStream
     kill_layers: Callable[[], None]
-    executed: bool = False
+    clears_up: bool = False
     report: KeeperReport | None = None
+    _words: bytearray = field(factory=bytearray)
 
     async def end(self, *, grace: float = 0.0) -> KeeperReport:
         """See everything dead and give the proof, or a report that is not `empty`.
@@ -66,33 +68,52 @@ class BoxProcess:
         """
         if self.report is None:
             self.report = KeeperReport()
-            deadline = trio.current_time() + grace + _REPORT_SECONDS
+            gently = _CLEAR_UP_SECONDS if self.clears_up else 0.0
+            deadline = trio.current_time() + grace + gently + _REPORT_SECONDS
             with trio.CancelScope(shield=True, deadline=deadline):
                 self.report = await self._last_words(grace)
+            if not self.report.empty:
+                self.kill_layers()
         return self.report
 
     async def _last_words(self, grace: float) -> KeeperReport:
         """Wait for the keeper's report; closing our half of its channel is the order to kill."""
-        words = bytearray()
         with contextlib.suppress(trio.BrokenResourceError):
             with trio.move_on_after(grace):
-                await self._read_to_end(words)
-            if self.executed:
+                return await self._report()
+            if self.clears_up:
                 await self.keeper.send_eof()
                 with trio.move_on_after(_CLEAR_UP_SECONDS):
-                    await self._read_to_end(words)
+                    return await self._report()
             self.kill_layers()
             await self.keeper.send_eof()
-            await self._read_to_end(words)
-        return _parse(bytes(words))
+            return await self._report()
+        return _parse(bytes(self._words))
 
-    async def _read_to_end(self, words: bytearray) -> None:
-        while len(words) < _MAX_REPORT and (piece := await self.keeper.receive_some(_MAX_REPORT)):
-            words += piece
+    async def _report(self) -> KeeperReport:
+        """Read to the end of the channel, or on where a former attempt was given up."""
+        while len(self._words) < _MAX_REPORT:
+            piece = await self.keeper.receive_some(_MAX_REPORT)
+            if not piece:
+                break
+            self._words += piece
+        return _parse(bytes(self._words))
 
-    async def aclose(self) -> None:
-        """End it, and close our ends of everything. Shielded, for a bounded time."""
-        await self.end()
+    async def buried(self) -> bool:
+        """Wait, for as long as it takes, for the proof that `end` did not get; False for never."""
+        with contextlib.suppress(trio.BrokenResourceError):
+            self.report = await self._report()
+        return self.report is not None and self.report.empty
+
+    @property
+    def gone(self) -> bool:
+        """Whether its first process has ended; to be asked while nothing is expected of it."""
+        poll = select.poll()
+        poll.register(self.box.stream.socket, select.POLLIN | select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close our ends of everything."""
         for pipe in (self.stdin, self.stdout, self.stderr):
             pipe.close()
         for stream in (self.box.stream, self.keeper):
@@ -132,8 +153,11 @@ async def start(
         with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
             process, fds = _open(ours, theirs, kill_layers)
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
-            process.executed = bool(order.argv)
-            await orders.sendmsg([json.dumps(order.to_json()).encode()], [rights])
+            process.clears_up = keeper.clears_up(order)
+            packet = json.dumps(order.to_json()).encode()
+            if len(packet) > keeper.MOST_OF_AN_ORDER:
+                raise StartFailed(f"an order of {len(packet)} bytes is too long")
+            await orders.sendmsg([packet], [rights])
             ours.pop_all()
             return process
     except OSError as error:

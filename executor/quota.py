@@ -1,9 +1,9 @@
 """The quota of a workspace: what it holds, and a watcher that notices when that is too much.
 
 No file system gives a directory a quota of its own on every host, so it is watched. Free space is
-sampled every 20 ms, which costs a microsecond; only when it has fallen by more than the quota has
-left, or a second has passed, is the workspace walked. The job stands still during the walk, or it
-could hide what it writes behind the walker's back.
+sampled every 20 ms, which costs a microsecond, and more often when little is left; only when it has
+fallen by more than the quota has left, or a second has passed, is the workspace walked. The job
+stands still during the walk, or it could hide what it writes behind the walker's back.
 
 A file that is open and has no name any more is found by no walk. What the file system has lost
 since the job began and no file accounts for may well be somebody else's doing, so only very much of
@@ -30,6 +30,9 @@ from executor.settings import Limits
 from executor.walk import Budget, Place, Tree, is_gone
 
 SAMPLE_SECONDS = 0.02
+_LEAST_SECONDS = 0.004
+# Two cores write so much into the page cache in a second.
+_FASTEST = 4 * 1024**3
 # Others use the same disk, and what they free hides what the job writes: so look anyway.
 _ANYWAY_SECONDS = 1.0
 # A walk may take a third of the job's time at most, however busy the disk is.
@@ -61,7 +64,7 @@ _NOTHING = Free(0, 0)
 def measure(beneath: Beneath, *, most_files: int = 1_000_000) -> Usage:
     """Walk the workspace and add up what is allocated; a file with several names counts once.
 
-    Stops, incomplete, beyond `most_files` entries or after 10 s.
+    Stops, incomplete, beyond `most_files` entries, after 10 s, or where something cannot be read.
     """
     count = _Count()
     try:
@@ -124,6 +127,17 @@ class Watcher:
     _walked: float = 0.0
     _not_before: float = 0.0
 
+    def begin(self, now: float) -> None:
+        """Begin with what was measured before the job; without that, the first look is a walk."""
+        if self.began_with.complete:
+            self._usage, self._free, self._walked = self.began_with, self.began_free, now
+
+    def pause(self, free: Free) -> float:
+        """Seconds until the next sample: before then, what is left cannot be used up."""
+        used = self._usage.bytes if self._usage else 0
+        left = self.limits.workspace_bytes - used - (self._free.bytes - free.bytes)
+        return min(SAMPLE_SECONDS, max(_LEAST_SECONDS, left / _FASTEST))
+
     def suspicious(self, now: float, free: Free) -> bool:
         """Whether this sample calls for a walk. The first one does."""
         if self._usage is None:
@@ -180,9 +194,12 @@ async def watch(  # noqa: PLR0913 - three of them are what it may do to the job
     freeze is followed by a thaw, on cancellation too. `beneath` must stay open until then.
     """
     watcher = Watcher(limits, began_with, free_space(beneath))
+    watcher.begin(time.monotonic())
+    pause = _LEAST_SECONDS
     while True:
-        await trio.sleep(SAMPLE_SECONDS)
+        await trio.sleep(pause)
         free = free_space(beneath)
+        pause = watcher.pause(free)
         if not watcher.suspicious(time.monotonic(), free):
             continue
         usage = await _frozen_walk(watcher, beneath, freeze, thaw)
@@ -199,10 +216,7 @@ async def _frozen_walk(
     freeze()
     try:
         free = free_space(beneath)
-        # With a descriptor of its own, so that the end of the job need not wait for the walk.
-        usage = await trio.to_thread.run_sync(
-            _measure_and_close, beneath.copy(), watcher.limits, abandon_on_cancel=True
-        )
+        usage = await _measured(beneath, watcher.limits)
         too_much = watcher.walked(began, time.monotonic(), free, usage)
     finally:
         if not too_much:
@@ -210,7 +224,29 @@ async def _frozen_walk(
     return usage if too_much else None
 
 
-def _measure_and_close(beneath: Beneath, limits: Limits) -> Usage:
-    with beneath:
+async def _measured(beneath: Beneath, limits: Limits) -> Usage:
+    """Measure in a thread that has its own descriptor: the end of the job does not wait for it.
+
+    Whoever takes the descriptor out of `held` closes it: the thread, or we if it has never begun.
+    """
+    held = [beneath.copy()]
+    try:
+        return await trio.to_thread.run_sync(
+            _measure_and_close, held, limits, abandon_on_cancel=True
+        )
+    finally:
+        _take_out(held).close()
+
+
+def _measure_and_close(held: list[Beneath], limits: Limits) -> Usage:
+    with _take_out(held) as beneath:
         # Names of one file count once, so it takes more names than that to know.
         return measure(beneath, most_files=2 * limits.workspace_files + 2)
+
+
+def _take_out(held: list[Beneath]) -> Beneath:
+    """What is held, for one of two threads; a closed one for the other."""
+    try:
+        return held.pop()
+    except IndexError:
+        return Beneath(-1)

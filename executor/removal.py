@@ -3,6 +3,9 @@
 A tree is first renamed aside, which takes it away in one step, and is then taken apart: files are
 unlinked, directories moved up next to it, until each is empty. So no path becomes long, three
 descriptors are enough, and nothing is ever reached but by a name in a directory that is open.
+
+What a removal that was killed or took too long has left aside, the next one takes apart as well, or
+`sweep`. The names tell which of them are still at work: several may have the same top.
 """
 
 from __future__ import annotations
@@ -10,16 +13,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import time
 
-from executor.beneath import Beneath, refusal, shown
+from attrs import define, field
+
+from executor.beneath import Beneath, Owner, refusal
 from executor.errors import FileRefused
-from executor.walk import opened_directory
+from executor.walk import opened, opened_directory
 
 # ext4 needs 1.5 ms for each directory.
 _SECONDS = 60.0
-_PREFIX = ".removing-"
+_ASIDE = re.compile(r"\.removing-([0-9a-f]{16})-[0-9a-f]{16}")
+_MOST_TOLD = 3
+# The marks of the removals that this process is at.
+_at_work: set[str] = set()
 
 
 def remove(beneath: Beneath, path: str) -> int:
@@ -33,75 +42,107 @@ def remove(beneath: Beneath, path: str) -> int:
         if not stat.S_ISDIR(found.st_mode):
             os.unlink(name, dir_fd=parent)
             return 1
-        return _remove_tree(beneath, parent, name)
+        with _Removal.at(beneath) as removal:
+            removal.move_aside(parent, name)
+            count = removal.take_apart()
     except OSError as error:
         raise refusal(path, error) from error
     finally:
         os.close(parent)
-
-
-def _remove_tree(beneath: Beneath, parent: int, name: str) -> int:
-    top = opened_directory(beneath.descriptor, ".", stat.S_IRWXU)
-    try:
-        return _take_apart(top, parent, name)
-    finally:
-        os.close(top)
-
-
-def _take_apart(top: int, parent: int, name: str) -> int:
-    """Move a directory to the top under a name of ours, and all directories in it after it."""
-    until = time.monotonic() + _SECONDS
-    pending = [_moved(parent, name, top)]
-    count = 0
-    while pending:
-        if time.monotonic() > until:
-            cause = f"removing {shown(name)} takes longer than {_SECONDS:g} s"
-            raise FileRefused(cause, "remove the rest of it")
-        count += _emptied(top, pending)
+    sweep(beneath)
     return count
 
 
-def _emptied(top: int, pending: list[str]) -> int:
-    """Take apart the last directory of `pending`; it stays there if it was filled meanwhile."""
-    name = pending.pop()
-    directory = opened_directory(top, name, stat.S_IRWXU)
+def left(beneath: Beneath) -> list[str]:
+    """The names of what removals that have ended have left at the top."""
+    top = opened(beneath.descriptor, stat.S_IRWXU)
     try:
-        count = 0
-        for entry in _names(directory):
-            count += _unlinked(directory, entry, top, pending)
+        matches = [match for name in _names(top) if (match := _ASIDE.fullmatch(name))]
     finally:
-        os.close(directory)
-    try:
-        os.rmdir(name, dir_fd=top)
-    except OSError as error:
-        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-            raise
-        pending.append(name)
+        os.close(top)
+    return [match[0] for match in matches if match[1] not in _at_work]
+
+
+def sweep(beneath: Beneath) -> None:
+    """Remove what is left, as far as can be done in 60 s."""
+    with contextlib.suppress(OSError, FileRefused):
+        names = left(beneath)
+        if not names:
+            return
+        with _Removal.at(beneath) as removal:
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):  # another one has taken it
+                    removal.move_aside(removal.top, name)
+            removal.take_apart()
+
+
+@define
+class _Removal(Owner):
+    """Directories at the top that are to go. Owns the descriptor of the top."""
+
+    top: int
+    mark: str = field(factory=lambda: os.urandom(8).hex())
+    pending: list[str] = field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        _at_work.add(self.mark)
+
+    @classmethod
+    def at(cls, beneath: Beneath) -> _Removal:
+        return cls(opened(beneath.descriptor, stat.S_IRWXU))
+
+    def close(self) -> None:
+        _at_work.discard(self.mark)
+        os.close(self.top)
+
+    def move_aside(self, parent: int, name: str) -> None:
+        """Rename a directory to the top. Its permissions must allow it, for its `..` changes."""
+        os.close(opened_directory(parent, name, stat.S_IRWXU))
+        aside = f".removing-{self.mark}-{os.urandom(8).hex()}"
+        os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=self.top)
+        self.pending.append(aside)
+
+    def take_apart(self) -> int:
+        """Remove all of them, and all that is in them; gives how many names went."""
+        until = time.monotonic() + _SECONDS
+        count = 0
+        while self.pending:
+            if time.monotonic() > until:
+                some = ", ".join(self.pending[:_MOST_TOLD])
+                cause = f"to remove it takes longer than {_SECONDS:g} s"
+                raise FileRefused(cause, f"the next removal goes on with what is left: {some}")
+            count += self._empty(self.pending.pop())
         return count
-    return count + 1
+
+    def _empty(self, name: str) -> int:
+        """Take apart one directory; it stays pending if it was filled meanwhile."""
+        directory = opened_directory(self.top, name, stat.S_IRWXU)
+        try:
+            count = sum(self._unlink(directory, entry) for entry in _names(directory))
+        finally:
+            os.close(directory)
+        try:
+            os.rmdir(name, dir_fd=self.top)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+            self.pending.append(name)
+            return count
+        return count + 1
+
+    def _unlink(self, directory: int, name: str) -> int:
+        """Unlink a file; a directory is moved to the top, to be taken apart in its turn."""
+        try:
+            os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            return 0
+        except (IsADirectoryError, PermissionError):  # EPERM is what POSIX says for a directory
+            with contextlib.suppress(FileNotFoundError):
+                self.move_aside(directory, name)
+            return 0
+        return 1
 
 
 def _names(directory: int) -> list[str]:
     with os.scandir(directory) as found:
         return [entry.name for entry in found]
-
-
-def _unlinked(directory: int, name: str, top: int, pending: list[str]) -> int:
-    """Unlink a file; a directory is moved to the top, to be taken apart in its turn."""
-    try:
-        os.unlink(name, dir_fd=directory)
-    except FileNotFoundError:
-        return 0
-    except (IsADirectoryError, PermissionError):  # EPERM is what POSIX says for a directory
-        with contextlib.suppress(FileNotFoundError):
-            pending.append(_moved(directory, name, top))
-        return 0
-    return 1
-
-
-def _moved(parent: int, name: str, top: int) -> str:
-    """Rename a directory to the top. Its own permissions must allow it, for its `..` changes."""
-    os.close(opened_directory(parent, name, stat.S_IRWXU))
-    aside = f"{_PREFIX}{os.urandom(8).hex()}"
-    os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=top)
-    return aside

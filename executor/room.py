@@ -54,12 +54,16 @@ class Room:
             thaw=lambda: box.freeze(on=False),
             over=found.append,
         )
-        return verdict.DISK if found[-1].over(self.limits) else verdict.UNNAMED
+        if found[-1].found_over(self.limits):
+            return verdict.DISK
+        return verdict.UNNAMED if found[-1].complete else verdict.UNMEASURED
 
     async def collect(self, result: Result, job: Job) -> Result:
         """Add to a result what the job gives back, and a word if it could not write."""
         if self.before.over(self.limits):
-            result = evolve(result, detail=_with(result.detail, verdict.full(self.limits)))
+            full = self.before.found_over(self.limits)
+            why = verdict.full(self.limits) if full else verdict.unmeasured()
+            result = evolve(result, detail=_with(result.detail, why))
         if not job.artifacts and not self._has_plots():
             return result
         found, skipped = await trio.to_thread.run_sync(

@@ -13,7 +13,7 @@ session's box it ends the cell and what it left behind. In any other case the bo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import trio
 from attrs import define, field, frozen
@@ -36,11 +36,18 @@ _GRACE_SECONDS = 0.03
 # A cell that is killed is gone in a millisecond; a box that does not say so is lost.
 _CELL_END_SECONDS = 2.0
 _READ_SIZE = 64 * 1024
+_MOST_IN_A_PIPE = 1024 * 1024  # pipe(7): what an ordinary account can make of it
 
 # A watcher is a task that ends when the job has to, and gives the cause (see `executor.verdict`).
 Watcher = Callable[[], Awaitable[str]]
-# What the client sends while the job runs: input, the end of it as b"", or a signal's number.
-Inbox = trio.MemoryReceiveChannel[bytes | int]
+
+
+@frozen
+class Inbox:
+    """What the client sends while the job runs: input, with b"" for its end, and signals."""
+
+    input: trio.MemoryReceiveChannel[bytes]
+    signals: trio.MemoryReceiveChannel[int]
 
 
 @define
@@ -100,34 +107,42 @@ class Running:
         return self._result(report, wall)
 
     async def _until_end(self, box: BoxProcess) -> None:
-        """Send the code and wait for the first cause to end the job."""
-        with self._ending.scope:
+        """Send the code and wait for the first cause to end the job.
+
+        The code goes first: it runs already while those who watch it take their places.
+        """
+        with self._ending.scope as scope:
+            scope.deadline = trio.current_time() + self.box.plan.limits.wall_seconds
+            with self._losing_the_box():
+                await box.box.order(self.order)
+                self._ordered = True
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._in_box, box)
                 for watcher in (*self.watchers, *self._own_watchers()):
                     nursery.start_soon(self._watch, watcher)
-                if not self.stdin:
-                    box.stdin.close()
                 if self.inbox is not None:
+                    nursery.start_soon(self._signal, box, self.inbox)
+                if self.inbox is not None and self.stdin:
                     nursery.start_soon(self._feed, box, self.inbox)
-                await trio.sleep(self.box.plan.limits.wall_seconds)
-                self._ending.because(verdict.TIMEOUT)
+                else:
+                    box.stdin.close()
+                with self._losing_the_box():
+                    self._ending.ended = await box.box.ended()
+                    self._ending.because(verdict.ENDED)
+        if scope.cancelled_caught:
+            self._ending.because(verdict.TIMEOUT)
+
+    @contextlib.contextmanager
+    def _losing_the_box(self) -> Iterator[None]:
+        try:
+            yield
+        except BoxError:
+            self._ending.because(verdict.LOST)
 
     def _own_watchers(self) -> Sequence[Watcher]:
         return (self._cpu,) if Capability.CPU in self.box.stack.capabilities else ()
 
     async def _watch(self, watcher: Watcher) -> None:
         self._ending.because(await watcher())
-
-    async def _in_box(self, box: BoxProcess) -> None:
-        try:
-            await box.box.order(self.order)
-            self._ordered = True
-            self._ending.ended = await box.box.ended()
-        except BoxError:
-            self._ending.because(verdict.LOST)
-        else:
-            self._ending.because(verdict.ENDED)
 
     async def _cpu(self) -> str:
         """The kernel tells nobody when an account is used up: it has to be asked."""
@@ -139,17 +154,19 @@ class Running:
     def _cpu_used(self, now: Usage) -> float:
         return (now.cpu_seconds or 0) - (self._before.cpu_seconds or 0)
 
-    async def _feed(self, box: BoxProcess, inbox: Inbox) -> None:
-        """Pass on what the client sends. A job that has closed its input gets no more of it."""
+    async def _signal(self, box: BoxProcess, inbox: Inbox) -> None:
+        """Pass on signals: they are for the job's main process."""
         with contextlib.suppress(BoxError):
-            async for item in inbox:
-                if isinstance(item, int):
-                    await box.box.say(f"signal {item}")
-                elif item:
-                    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                        await box.stdin.send_all(item)
-                else:
-                    box.stdin.close()
+            async for number in inbox.signals:
+                await box.box.say(f"signal {number}")
+
+    async def _feed(self, box: BoxProcess, inbox: Inbox) -> None:
+        """Pass on input. A job that has closed its end gets no more of it."""
+        async for data in inbox.input:
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await box.stdin.send_all(data)
+            if not data:
+                box.stdin.close()
 
     # ---- the end ----
 
@@ -187,6 +204,7 @@ class Running:
             self.box.plan.limits,
             out_of_memory=over or now.oom_kills > self._before.oom_kills,
             out_of_pids=now.refused_forks > self._before.refused_forks,
+            within_reach="view" not in self.box.plan.confinement,
         )
         found = verdict.decide(facts)
         own = report or ended or KeeperReport()
@@ -219,7 +237,11 @@ class _Drain:
         self.done.set()
 
     def take_what_is_there(self) -> None:
-        while data := process.read_now(self.stream.fileno()):
+        """Take what is in the pipe, once over: if it should fill again, somebody is at work."""
+        for _ in range(_MOST_IN_A_PIPE // _READ_SIZE):
+            data = process.read_now(self.stream.fileno())
+            if not data:
+                return
             self._take(data)
 
     def _take(self, data: bytes) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import traceback
 from collections.abc import Callable
 
 import trio
@@ -30,6 +31,9 @@ _OPENING_SECONDS = 10.0
 # How long the end of a job may wait for a client that has stopped reading.
 _DELIVERY_SECONDS = 60.0
 _PIECE = 64 * 1024
+# Pieces of input that wait for a job that reads slowly, and signals that wait for anything.
+_INPUT_AHEAD = 32
+_SIGNALS_AHEAD = 64
 # How soon it is noticed that a client has gone whose job does not take its input.
 _LOOK_SECONDS = 0.2
 # A client that is refused is waited for so long, and so much of what it sends is thrown away.
@@ -66,14 +70,24 @@ class Server:
         await trio.serve_listeners(self._connection, [accepting], handler_nursery=connections)
 
     async def _connection(self, stream: trio.SocketStream) -> None:
-        """Serve one client. A peer that vanishes or talks nonsense is no error of ours."""
-        frames = FrameStream(stream)
+        """Serve one client. Whatever goes wrong ends its connection, and no other.
+
+        A peer that vanishes or talks nonsense is no error of ours; any other is logged whole.
+        """
         async with stream:
-            with contextlib.suppress(trio.BrokenResourceError):
-                try:
-                    await self._opening(frames, peer_uid(stream))
-                except ProtocolError as error:
-                    await _refuse(frames, f"the request is not understood: {error}")
+            try:
+                await self._conversation(FrameStream(stream), peer_uid(stream))
+            except* trio.BrokenResourceError:
+                log("client vanished")
+            except* Exception as errors:  # noqa: BLE001 - the boundary between clients
+                traceback.print_exception(errors)
+                log("connection failed", error=repr(errors.exceptions[0]))
+
+    async def _conversation(self, frames: FrameStream, uid: int) -> None:
+        try:
+            await self._opening(frames, uid)
+        except ProtocolError as error:
+            await _refuse(frames, f"the request is not understood: {error}")
 
     async def _opening(self, frames: FrameStream, uid: int) -> None:
         if uid not in self.access:
@@ -81,16 +95,17 @@ class Server:
                 frames, f"uid {uid} may not use this executor; be root or the daemon's user"
             )
             return
+        frame = None
         with trio.move_on_after(_OPENING_SECONDS):
             frame = await frames.receive()
-            if frame is None:
-                return
-            if frame.type is FrameType.STATUS:
+        if frame is None:
+            return
+        if frame.type is FrameType.STATUS:
+            with trio.move_on_after(_OPENING_SECONDS):
                 await frames.send(self._status_report())
-                return
-        if frame is not None and frame.type is FrameType.RUN:
+        elif frame.type is FrameType.RUN:
             await self._job(frames, frame)
-        elif frame is not None and frame.type is FrameType.FILE:
+        elif frame.type is FrameType.FILE:
             await file_server.serve(frames, frame, self._files())
         else:
             await _refuse(frames, "a connection begins with RUN, FILE or STATUS")
@@ -106,10 +121,10 @@ class Server:
     async def _job(self, frames: FrameStream, frame: Frame) -> None:
         job = messages.parse_job(protocol.control_values(frame))
         limits = effective(job.limits, self.runner.settings.limits)
-        said, inbox = trio.open_memory_channel[bytes | int](0)
+        words, inbox = Words.make()
         async with trio.open_nursery() as nursery:
             client_gone = nursery.cancel_scope
-            nursery.start_soon(_listen, frames, job, said, client_gone)
+            nursery.start_soon(_listen, frames, job, words, client_gone)
             await self._run(frames, job, Output(limits.output_bytes), inbox, client_gone)
             client_gone.cancel()
 
@@ -128,35 +143,54 @@ class Server:
             output.end()
             nursery.cancel_scope.deadline = trio.current_time() + _DELIVERY_SECONDS
         log("job ended", reason=result.reason, wall=f"{result.wall_seconds:.3f}")
+        if nursery.cancel_scope.cancelled_caught:
+            log("client does not read")  # and may have half a frame: it gets no more
+            return
         with trio.move_on_after(_DELIVERY_SECONDS):
             await _send_artifacts(frames, result.artifacts)
             await frames.send(protocol.control(FrameType.RESULT, messages.result_to_json(result)))
 
 
+@frozen
+class Words:
+    """Where a client's words go: input, of which some may wait, and signals, which overtake it."""
+
+    input: trio.MemorySendChannel[bytes]
+    signals: trio.MemorySendChannel[int]
+
+    @classmethod
+    def make(cls) -> tuple[Words, Inbox]:
+        send_input, receive_input = trio.open_memory_channel[bytes](_INPUT_AHEAD)
+        send_signals, receive_signals = trio.open_memory_channel[int](_SIGNALS_AHEAD)
+        return cls(send_input, send_signals), Inbox(receive_input, receive_signals)
+
+    async def send(self, word: bytes | int) -> None:
+        """Pass it on, or wait until there is room for it, which slows the client down."""
+        if isinstance(word, int):
+            await self.signals.send(word)
+        else:
+            await self.input.send(word)
+
+
 async def _listen(
-    frames: FrameStream,
-    job: Job,
-    said: trio.MemorySendChannel[bytes | int],
-    client_gone: trio.CancelScope,
+    frames: FrameStream, job: Job, words: Words, client_gone: trio.CancelScope
 ) -> None:
     """Pass on input and signals for the job; closing and any other word end it alike."""
     with contextlib.suppress(ProtocolError):
         while (frame := await frames.receive()) is not None:
-            if not await _passed_on(frames, messages.parse_word(frame, job), said):
+            if not await _passed_on(frames, messages.parse_word(frame, job), words):
                 break
     client_gone.cancel()
 
 
-async def _passed_on(
-    frames: FrameStream, word: bytes | int, said: trio.MemorySendChannel[bytes | int]
-) -> bool:
-    """Wait until the job takes it, which slows the client down; False if that hangs up meanwhile.
+async def _passed_on(frames: FrameStream, word: bytes | int, words: Words) -> bool:
+    """Wait until there is room for it; False if the client hangs up meanwhile.
 
     What it has sent since hides the end of the stream from a reader, and so the kernel is asked.
     """
     while True:
         with trio.move_on_after(_LOOK_SECONDS):
-            await said.send(word)
+            await words.send(word)
             return True
         if frames.hung_up():
             return False

@@ -10,17 +10,16 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import shutil
 import signal
-import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import trio
 from attrs import frozen
 
-from executor import messages, place, probe, trim, zygote
+from executor import interpreter, messages, privileges, probe, trim, zygote
 from executor.boxes import ENVIRONMENT
+from executor.errors import FileRefused
 from executor.isolation import cgroup
 from executor.isolation.cgroup import Cgroup, Groups
 from executor.isolation.firejail import Firejail
@@ -37,13 +36,14 @@ from executor.job import BASE, DATA, Runner
 from executor.journal import log
 from executor.messages import Job, Result, Status
 from executor.output import Output
+from executor.place import Place
 from executor.privileges import Identity
 from executor.server import Server
 from executor.settings import Settings
 from executor.workspace import Workspaces
 from executor.zygote import Zygote, ZygoteGone
 
-_PROBE_WORKSPACE = "probe"
+_PROBE_WORKSPACE = "probe"  # it is no chat's, and so removed again
 _PROBE_OUTPUT = 16 * 1024
 _STDIN = 0
 # What most code imports, and what the trusted code needs of the library.
@@ -58,8 +58,7 @@ class Prepared:
 
     settings: Settings
     identity: Identity
-    listener: socket.socket
-    owns_socket: bool
+    place: Place
     groups: Groups | None
     profile: str
     sources: Mapping[str, str]
@@ -78,9 +77,9 @@ def run(prepared: Prepared, announce: Callable[[dict[str, object]], None]) -> No
         raise refused from None
     finally:
         # Only where the directory is our own; elsewhere the next start replaces the socket.
-        if prepared.owns_socket:
-            with contextlib.suppress(OSError):
-                os.unlink(prepared.settings.socket)
+        prepared.place.remove()
+        if prepared.groups is not None:
+            cgroup.sweep(prepared.groups)
 
 
 def _refusal_in(error: BaseException) -> Refused | None:
@@ -93,7 +92,7 @@ def _refusal_in(error: BaseException) -> Refused | None:
 
 def _stack(prepared: Prepared) -> Stack:
     settings = prepared.settings
-    _check_interpreter(settings.python, prepared.identity)
+    interpreter.check(settings.python, prepared.identity.user, settings.workspaces)
     asked = frozenset(ORDER if settings.stack == "auto" else settings.stack)
     layers: tuple[Layer, ...] = (
         Seccomp(),
@@ -106,20 +105,9 @@ def _stack(prepared: Prepared) -> Stack:
         Unconfined(settings.workspaces),
         Subreaper(),
     )
-    wanted = Wanted(settings.stack, settings.require, prepared.identity.shared_uid)
+    groups = privileges.supplementary_groups()
+    wanted = Wanted(settings.stack, settings.require, prepared.identity.shared_uid, groups)
     return choose(wanted, {layer.name: layer for layer in layers})
-
-
-def _check_interpreter(python: str, identity: Identity) -> None:
-    """Raise Refused where the job's account cannot run the interpreter; say where the way ends."""
-    if shutil.which(python) is not None and os.path.isabs(python):
-        return
-    closed = place.closed_to_us(python) or place.closed_to_us(os.path.realpath(python))
-    why = f"{closed} is closed to it" if closed else "there is no such program"
-    raise Refused(
-        f"{identity.user} cannot run the interpreter {python}: {why}",
-        "set [executor] python to one that every account can run, such as /usr/bin/python3",
-    )
 
 
 async def _serve(
@@ -137,6 +125,7 @@ async def _serve(
             await nursery.start(runner.boxes.run)
             nursery.start_soon(runner.sessions.run)
             nursery.start_soon(_load_data, prepared, runner)
+            nursery.start_soon(workspaces.sweep)
             if prepared.until_stdin_closes:
                 nursery.start_soon(_stop_when_stdin_closes, runner.stopping)
             await _prove(runner)
@@ -144,7 +133,7 @@ async def _serve(
             status = _Reporter(prepared, runner)
             server = Server(runner, prepared.identity.access, status)
             await server.serve(
-                prepared.listener,
+                prepared.place.listener,
                 ready=lambda: announce({"ready": messages.status_to_json(status())}),
             )
             nursery.cancel_scope.cancel()
@@ -183,6 +172,9 @@ async def _prove(runner: Runner) -> None:
             _check(runner, printed)
         elif printed != b"42\n":
             raise Refused("the start-up probe failed: bash did not do its sum", _remedy(""))
+    async with runner.workspaces.hold(_PROBE_WORKSPACE):
+        with contextlib.suppress(FileRefused):  # no reason not to serve
+            runner.workspaces.discard(_PROBE_WORKSPACE)
     log("probe passed", layers=",".join(runner.stack.names))
 
 
@@ -218,6 +210,11 @@ def _remedy(detail: str) -> str:
         return (
             "firejail does not isolate inside a container or another sandbox: "
             "start the executor outside, on the host itself"
+        )
+    if "supplementary groups" in detail:
+        return (
+            "start the executor as root with --user, which clears them; or choose the namespaces "
+            "stack, where they open nothing"
         )
     return "run the executor where its layers work, or choose others in [executor] stack"
 

@@ -36,13 +36,11 @@ class Sessions:
         """Take a box back, or for the first time; the longest unused makes room for it."""
         self._kept[key] = (box, trio.current_time())
         self._news.set()
-        while len(self._kept) > self.most:
-            await self._drop(next(iter(self._kept)))
+        await self._drop(list(self._kept)[: -self.most])
 
     async def drop_all(self, workspace: str) -> None:
         """End all sessions of a workspace, whose lock the caller holds."""
-        for key in [key for key in self._kept if key[0] == workspace]:
-            await self._drop(key)
+        await self._drop([key for key in self._kept if key[0] == workspace])
 
     async def run(self) -> NoReturn:
         """End what was not used for too long; end all when cancelled."""
@@ -52,19 +50,18 @@ class Sessions:
                 with trio.move_on_at(await self._expire()):
                     await self._news.wait()
         finally:
-            with trio.CancelScope(shield=True):
-                while self._kept:
-                    await self._drop(next(iter(self._kept)))
+            await self._drop(list(self._kept))  # noqa: ASYNC102 - waits only for shields
 
     async def _expire(self) -> float:
         """End what is due; gives the time at which the next one will be."""
         now = trio.current_time()
-        due = [key for key, (_, used) in self._kept.items() if used + self.idle_seconds <= now]
-        for key in due:
-            await self._drop(key)
-        oldest = min((used for _, used in self._kept.values()), default=math.inf)
-        return oldest + self.idle_seconds
+        await self._drop([key for key, (_, used) in self._kept.items() if self._due(used) <= now])
+        return min((self._due(used) for _, used in self._kept.values()), default=math.inf)
 
-    async def _drop(self, key: Key) -> None:
-        box, _ = self._kept.pop(key)
-        await box.aclose()
+    def _due(self, used: float) -> float:
+        return used + self.idle_seconds
+
+    async def _drop(self, keys: list[Key]) -> None:
+        """Take them out at once, and close them then: meanwhile others take and keep."""
+        for box in [self._kept.pop(key)[0] for key in keys]:
+            await box.aclose()

@@ -24,6 +24,7 @@ from executor.isolation.cgroup import Groups
 from executor.isolation.stack import Refused
 from executor.journal import log
 from executor.launch import EXIT_CONFIG
+from executor.place import Place
 from executor.privileges import Identity
 from executor.settings import Settings, from_json
 
@@ -38,13 +39,10 @@ def main() -> int:
     except Refused as refused:
         _say({"refused": refused.cause, "remedy": refused.remedy})
         sys.stderr.write(f"executor: {refused}\n")
-        activation.notify(activation.status(str(refused)))
-        if listener is not None:
-            activation.answer(listener, refused)
+        activation.refuse(listener, refused)
         return EXIT_CONFIG
     except BaseException:
-        if listener is not None:
-            activation.answer(listener, Refused("the executor has failed", "its log says why"))
+        activation.refuse(listener, Refused("the executor has failed", "its log says why"))
         raise
     return 0
 
@@ -63,7 +61,7 @@ def _start(options: argparse.Namespace, inherited: socket.socket | None) -> None
     """Acquire, give up root, serve."""
     settings = _settings(options.settings_fd)
     identity = privileges.identify(options.user, settings.user, settings.daemon_user)
-    listener = _listener(settings, identity, inherited)
+    socket_place = _place(settings, identity, inherited)
     place.make_workspaces(settings.workspaces, identity)
     groups = _groups(identity)
     sources = bundle.sources()
@@ -72,8 +70,7 @@ def _start(options: argparse.Namespace, inherited: socket.socket | None) -> None
     prepared = service.Prepared(
         settings=settings,
         identity=identity,
-        listener=listener,
-        owns_socket=inherited is None,
+        place=socket_place,
         groups=groups,
         profile=text,
         sources=sources,
@@ -82,13 +79,11 @@ def _start(options: argparse.Namespace, inherited: socket.socket | None) -> None
     service.run(prepared, _say_ready)
 
 
-def _listener(
-    settings: Settings, identity: Identity, inherited: socket.socket | None
-) -> socket.socket:
+def _place(settings: Settings, identity: Identity, inherited: socket.socket | None) -> Place:
     if inherited is None:
         return place.bind(settings.socket, identity.daemon)
     activation.check(inherited, settings.socket, identity)
-    return inherited
+    return Place(inherited)
 
 
 def _settings(fd: int) -> Settings:

@@ -21,6 +21,7 @@ CPU = "cpu"
 OUTPUT = "output"
 DISK = "disk"
 UNNAMED = "unnamed"
+UNMEASURED = "unmeasured"
 STOPPING = "stopping"
 LOST = "lost"
 
@@ -30,13 +31,17 @@ MOST_OUTPUT = 1024**3
 
 @frozen
 class Facts:
-    """What is known at the end. `status` is the main process's wait(2) status, if it ended."""
+    """What is known at the end. `status` is the main process's wait(2) status, if it ended.
+
+    `within_reach`: the job could have killed the box's first process.
+    """
 
     cause: str
     status: int | None
     limits: Limits
     out_of_memory: bool = False
     out_of_pids: bool = False
+    within_reach: bool = False
 
 
 @frozen
@@ -56,17 +61,16 @@ def decide(facts: Facts) -> Verdict:
 def _stopped(facts: Facts) -> Verdict:
     """One of the executor's own watchers ended it."""
     limits = facts.limits
-    if facts.cause == TIMEOUT:
-        return Verdict("timeout", detail=f"stopped after {limits.wall_seconds:g} s" + _also(facts))
-    if facts.cause == CPU:
-        return Verdict("cpu", detail=_cpu(limits))
-    if facts.cause == DISK:
-        return Verdict("disk", detail=_disk(limits))
-    if facts.cause == UNNAMED:
-        return Verdict("disk", detail="the disk lost far more than the files in the workspace hold")
-    if facts.cause == OUTPUT:
-        return Verdict("output", detail=f"stopped after {MOST_OUTPUT >> 20} MiB of output")
-    return Verdict("cancelled", detail="the executor is stopping")
+    reason, detail = {
+        TIMEOUT: ("timeout", f"stopped after {limits.wall_seconds:g} s" + _also(facts)),
+        CPU: ("cpu", _cpu(limits)),
+        DISK: ("disk", _disk(limits)),
+        UNNAMED: ("disk", "the disk lost far more than the files in the workspace hold"),
+        UNMEASURED: ("disk", unmeasured()),
+        OUTPUT: ("output", f"stopped after {MOST_OUTPUT >> 20} MiB of output"),
+        STOPPING: ("cancelled", "the executor is stopping"),
+    }[facts.cause]
+    return Verdict(reason, detail=detail)
 
 
 def _ended(facts: Facts) -> Verdict:
@@ -77,10 +81,13 @@ def _ended(facts: Facts) -> Verdict:
 
 
 def _lost(facts: Facts) -> Verdict:
-    """The box's first process is gone without a report: only the job's own can have killed it."""
+    """The box's first process is gone without a report."""
     if facts.out_of_memory:
         return Verdict("memory", detail=_memory(facts.limits))
-    return Verdict("signal", int(signal.SIGKILL), "the job killed the process that watches over it")
+    if facts.within_reach:
+        why = "the process that watches over the job was killed, by the job or from outside"
+        return Verdict("signal", int(signal.SIGKILL), why)
+    return Verdict("executor_error", detail="the box was lost while the job ran in it")
 
 
 def _signalled(number: int, facts: Facts) -> Verdict:
@@ -129,6 +136,14 @@ def _disk(limits: Limits) -> str:
 def full(limits: Limits) -> str:
     """What to tell of a workspace in which nothing more can be written."""
     return f"the workspace is over {_quota(limits)}: files can be removed, none can be written"
+
+
+def unmeasured() -> str:
+    """What to tell of a workspace of which nobody knows how much it holds."""
+    return (
+        "the workspace cannot be measured, so nothing more can be written there: it has too many "
+        "names, takes longer than 10 s to walk, or has a directory that cannot be read"
+    )
 
 
 def _quota(limits: Limits) -> str:

@@ -14,12 +14,10 @@ import stat
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 from attrs import define, field, frozen
 
-from executor.beneath import Beneath, openat2
+from executor.beneath import Beneath, Owner, openat2
 from executor.errors import FileRefused
 
 _MOST_OPEN = 48
@@ -63,7 +61,7 @@ class Budget:
 
 
 @define
-class Tree:
+class Tree(Owner):
     """Reads directories by their place. Owns the descriptors that it keeps; closes them at the end.
 
     `start` are the names of the directory that is the top of the walk.
@@ -74,15 +72,7 @@ class Tree:
     start: tuple[str, ...] = ()
     _open: OrderedDict[Place, int] = field(factory=OrderedDict)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         for descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()
@@ -110,16 +100,16 @@ class Tree:
             self._open.move_to_end(place)
             return self._open[place]
         parent = self._open.get(place.parent) if place.parent else None
-        opened = opened_directory(parent, place.name) if parent else self._from_top(place)
-        self._open[place] = opened
+        found = opened_directory(parent, place.name) if parent else self._from_top(place)
+        self._open[place] = found
         if len(self._open) > _MOST_OPEN:
             os.close(self._open.popitem(last=False)[1])
-        return opened
+        return found
 
     def _from_top(self, place: Place) -> int:
         names = (*self.start, *place.names())
         if not names:
-            return opened_directory(self.beneath.descriptor, ".")
+            return opened(self.beneath.descriptor)
         above = self.beneath.open(names[:-1], os.O_PATH | os.O_DIRECTORY)
         try:
             return opened_directory(above, names[-1])
@@ -127,20 +117,29 @@ class Tree:
             os.close(above)
 
 
-def opened_directory(parent: int, name: str, need: int = stat.S_IRUSR | stat.S_IXUSR) -> int:
+_READABLE = stat.S_IRUSR | stat.S_IXUSR
+
+
+def opened_directory(parent: int, name: str, need: int = _READABLE) -> int:
+    """Open a directory for reading, as `opened` does."""
+    handle = openat2(parent, name, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return opened(handle, need)
+    finally:
+        os.close(handle)
+
+
+def opened(handle: int, need: int = _READABLE) -> int:
     """Open a directory for reading; one that its owner has closed to itself is opened up first.
 
     A job may take away its own permissions to hide what it wrote. The directory is held by a
-    descriptor while they (`need`, mode bits) are given back, so nothing else can be in its place.
+    descriptor, `handle`, while they (`need`, mode bits) are given back, so nothing else can be in
+    its place.
     """
-    handle = openat2(parent, name, os.O_PATH | os.O_DIRECTORY)
-    try:
-        mode = stat.S_IMODE(os.fstat(handle).st_mode)
-        if mode & need != need:
-            os.chmod(f"/proc/self/fd/{handle}", mode | need)
-        return openat2(handle, ".", os.O_RDONLY | os.O_DIRECTORY)
-    finally:
-        os.close(handle)
+    mode = stat.S_IMODE(os.fstat(handle).st_mode)
+    if mode & need != need:
+        os.chmod(f"/proc/self/fd/{handle}", mode | need)
+    return openat2(handle, ".", os.O_RDONLY | os.O_DIRECTORY)
 
 
 def is_gone(error: OSError) -> bool:

@@ -5,6 +5,9 @@ They are kept between jobs. A directory is never reached through a link: what is
 key must be a directory, and the account's own. A workspace whose last job could not be proved
 dead is quarantined: nothing runs in it until the executor has been started anew.
 
+Without a user namespace jobs have the account itself, and landlock does not keep them from
+chmod(2): what one has closed is opened again before anybody relies on it.
+
 Each workspace has a revision, a number that goes up before and after whatever may write in it. Who
 finds the number unchanged knows that the files are. It stands in a small file beside the
 workspaces and is written through to the kernel each time: killing us loses nothing, and a key
@@ -31,6 +34,8 @@ _CANARY = ".canary"
 _REVISIONS = ".revisions"
 _KEY = re.compile(r"[a-z0-9-]{1,64}")
 _MODE = 0o700
+_FILE_MODE = 0o600
+_CREATING = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class WorkspaceRefused(Exception):
@@ -65,24 +70,33 @@ class Workspaces:
         """A file that this account can reach and no job ever may."""
         return str(self.root / _CANARY)
 
-    def prepare(self) -> None:
-        """See that the canary is in its place. Raises WorkspaceRefused if the root is unusable."""
+    def prepare(self) -> int:
+        """See that the canary is in its place and that whoever gets to it can read it.
+
+        Out of reach for any other reason than the box, it would prove nothing. Gives a number that
+        is another one as soon as somebody has changed it. Raises WorkspaceRefused if the root is
+        unusable.
+        """
+        self._reopen_root()
         try:
-            os.close(os.open(self.canary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            with contextlib.suppress(FileNotFoundError):
+                _restore(self.canary, _FILE_MODE)
+            os.close(os.open(self.canary, os.O_RDWR | _CREATING, _FILE_MODE))
+            return os.lstat(self.canary).st_ctime_ns
         except OSError as error:
             raise WorkspaceRefused(f"{self.root} cannot be used: {error.strerror}") from error
 
     @contextlib.asynccontextmanager
-    async def hold(self, key: str) -> AsyncIterator[Workspace]:
+    async def hold(self, key: str, *, make: bool = True) -> AsyncIterator[Workspace]:
         """Wait for the workspace to be free and keep it while the block runs.
 
-        Raises WorkspaceRefused if it cannot be used.
+        Raises WorkspaceRefused if it cannot be used, or, unless it is to be made, does not exist.
         """
         entry = self._locks.setdefault(key, _Lock())
         entry.users += 1
         try:
             async with entry.lock:
-                yield self._open(key)
+                yield self._open(key, make=make)
         finally:
             entry.users -= 1
             if entry.users == 0:
@@ -91,14 +105,15 @@ class Workspaces:
     def quarantine(self, key: str) -> None:
         self._quarantined.add(key)
 
+    def release(self, key: str) -> None:
+        self._quarantined.discard(key)
+
     def keys(self) -> list[str]:
-        """The keys of all workspaces that there are, sorted."""
+        """The keys of all workspaces that there are, sorted. Raises WorkspaceRefused."""
+        self._reopen_root()
         with os.scandir(self.root) as found:
             names = [one.name for one in found if one.is_dir(follow_symlinks=False)]
         return sorted(name for name in names if _KEY.fullmatch(name))
-
-    def exists(self, key: str) -> bool:
-        return (self.root / key).is_dir()
 
     def discard(self, key: str) -> int:
         """Remove a workspace with all that is in it; gives how many names went.
@@ -107,6 +122,27 @@ class Workspaces:
         """
         with Beneath.at(str(self.root)) as root:
             return removal.remove(root, key)
+
+    async def sweep(self) -> None:
+        """Finish what a killed executor was removing. Gives a thread up when cancelled."""
+        for key in await trio.to_thread.run_sync(self._sweep_root, abandon_on_cancel=True):
+            with contextlib.suppress(WorkspaceRefused):
+                await self._sweep_held(key)
+
+    def _sweep_root(self) -> list[str]:
+        """Give the keys of the workspaces in which something is left, too."""
+        _sweep(str(self.root))
+        with contextlib.suppress(OSError):
+            return [key for key in self.keys() if _left(str(self.root / key))]
+        return []
+
+    async def _sweep_held(self, key: str) -> None:
+        async with self.hold(key, make=False) as workspace:
+            self.bump(key)
+            try:
+                await trio.to_thread.run_sync(_sweep, workspace.path, abandon_on_cancel=True)
+            finally:
+                self.bump(key)
 
     # ---- revisions ----
 
@@ -141,36 +177,59 @@ class Workspaces:
 
     def _write_revision(self, path: Path, number: int) -> None:
         """Twenty digits, always as many, so that a write replaces what was there in one step."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            descriptor = os.open(path, flags, 0o600)
+            descriptor = os.open(path, os.O_WRONLY | _CREATING, _FILE_MODE)
         except FileNotFoundError:
-            path.parent.mkdir(mode=0o700)
-            descriptor = os.open(path, flags, 0o600)
+            path.parent.mkdir(mode=_MODE)
+            descriptor = os.open(path, os.O_WRONLY | _CREATING, _FILE_MODE)
+        except PermissionError:
+            _restore(path.parent, _MODE)
+            with contextlib.suppress(FileNotFoundError):
+                _restore(path, _FILE_MODE)
+            descriptor = os.open(path, os.O_WRONLY | _CREATING, _FILE_MODE)
         try:
             os.pwrite(descriptor, b"%020d" % number, 0)
         finally:
             os.close(descriptor)
 
-    def _open(self, key: str) -> Workspace:
+    def _reopen_root(self) -> None:
+        try:
+            _restore(self.root, _MODE)
+        except OSError as error:
+            raise WorkspaceRefused(f"{self.root} cannot be used: {error.strerror}") from error
+
+    def _open(self, key: str, *, make: bool) -> Workspace:
         if key in self._quarantined:
             raise WorkspaceRefused(
                 f"workspace {key} may still hold a process of an earlier job; "
                 "restart the executor and look at its log"
             )
+        self._reopen_root()
         path = self.root / key
         try:
-            found = _made(path)
+            found = _made(path) if make else os.lstat(path)
+        except FileNotFoundError:
+            raise WorkspaceRefused(f"there is no workspace {key}; see which there are") from None
         except OSError as error:
             raise WorkspaceRefused(f"{path} cannot be made: {error.strerror}") from error
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise WorkspaceRefused(f"{path} is not a directory of uid {os.getuid()}; move it away")
         try:
-            if stat.S_IMODE(found.st_mode) != _MODE:
-                path.chmod(_MODE)  # a job may have closed it; only we can put anything in its place
+            _restore(path, _MODE)
         except OSError as error:
             raise WorkspaceRefused(f"{path} cannot be opened: {error.strerror}") from error
         return Workspace(str(path), f"{found.st_dev}:{found.st_ino}")
+
+
+def _left(path: str) -> list[str]:
+    with contextlib.suppress(OSError), Beneath.at(path) as beneath:
+        return removal.left(beneath)
+    return []
+
+
+def _sweep(path: str) -> None:
+    with contextlib.suppress(OSError), Beneath.at(path) as beneath:
+        removal.sweep(beneath)
 
 
 def _made(path: Path) -> os.stat_result:
@@ -178,3 +237,9 @@ def _made(path: Path) -> os.stat_result:
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=_MODE)
     return os.lstat(path)
+
+
+def _restore(path: Path | str, mode: int) -> None:
+    """Give back the mode of what is ours. Only we can have put anything in its place."""
+    if stat.S_IMODE(os.lstat(path).st_mode) != mode:
+        os.chmod(path, mode)

@@ -45,8 +45,7 @@ class Order:
         self.language = ""
         self.session = False
         self.memory = 0  # bytes that the tree may have as far as we can see; 0: the kernel watches
-        self.environment: dict[str, str] = {}
-        self.limits: list[tuple[int, int]] = []
+        self.limits: list[tuple[int, ...]] = []  # number, soft, hard
         for name, value in fields:
             self._take(name, value)
 
@@ -57,12 +56,9 @@ class Order:
             self.session = True
         elif name == "memory":
             self.memory = int(value)
-        elif name == "env":
-            key, _, text = value.partition("=")
-            self.environment[key] = text
         elif name == "limit":
-            number, most = value.split()
-            self.limits.append((int(number), int(most)))
+            number, most, ceiling = map(int, value.split())
+            self.limits.append((number, most, ceiling))
 
 
 class Control:
@@ -208,13 +204,15 @@ def serve(confinement: dict[str, Any]) -> NoReturn:
     """Be the first process of a box; ends the process. See `executor.isolation.layer`."""
     try:
         _serve(confinement, Control(CONTROL))
-    except OSError as error:
-        os.write(2, ("the box could not be made: %s\n" % error).encode())
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must be said
+        os.write(2, ("the box failed: %r\n" % error).encode())
     finally:
         os._exit(1)
 
 
 def _serve(confinement: dict[str, Any], control: Control) -> NoReturn:
+    os.environ.clear()
+    os.environ.update(confinement["environment"])
     if confinement.get("view"):
         spaces.enter(confinement["view"])
     kernel.die_with_parent(signal.SIGKILL)
@@ -226,6 +224,8 @@ def _serve(confinement: dict[str, Any], control: Control) -> NoReturn:
     if greeting:
         _settle(confinement, greeting["workspace"])
     while greeting:
+        if session is not None:
+            session.get_ready()
         control.say(observe(eyes, greeting["canary"]))
         order = control.order()
         if order is None:
@@ -244,7 +244,7 @@ def _serve(confinement: dict[str, Any], control: Control) -> NoReturn:
             session = Session(order, rules)
             eyes.own.add(session.fileno())
         control.say(_with_memory(session.run(order, watch), watch))
-        session.get_ready()
+        session.bury()
         if session.lost:
             break
         greeting = dict(control.fields())
@@ -317,16 +317,16 @@ def _with_memory(values: dict[str, str], watch: Watch) -> dict[str, str]:
 
 def _become(order: Order, rules: Any) -> NoReturn:
     try:
-        job.begin(order, rules)
+        job.begin(rules)
         if order.language == "bash":
             job.put_code(order.code)
-        job.restrict(order)
+        job.set_limits(order.limits)
         if order.language == "bash":
             job.become_bash()
         namespace = job.fresh_main()
         job.end(job.run(order.code, namespace), namespace)
-    except OSError as error:
-        os.write(2, ("the code could not be started: %s\n" % error).encode())
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must be said
+        os.write(2, ("the code could not be started: %r\n" % error).encode())
     finally:
         os._exit(127)
 
@@ -371,7 +371,7 @@ class Watch:
             self._look_after(child)
 
     def _look_after(self, child: int) -> None:
-        if self.memory and tree.memory_below(os.getpid()) > self.memory:
+        if self.memory and tree.has_more_than(os.getpid(), self.memory):
             self.over = True
             tree.kill(child)
         _reap_orphans(child)

@@ -1,8 +1,8 @@
 """The process that runs user code, from the fork to the end: in here nothing is trusted any more.
 
-`begin` and `restrict` take a child of the box from the inside of trusted code to the edge of it:
-a session of its own, the exact environment, the limits. `bash` executes it; Python code is run in
-this interpreter, which is already there, and made to look freshly started.
+`begin` and `set_limits` take a child of the box from the inside of trusted code to the edge of it:
+a session of its own, no descriptors but three, the limits. `bash` executes it; Python code is run
+in this interpreter, which is already there, and made to look freshly started.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn
 
-    from executor.inside.box import Order
-
 _CONTROL = 3
 # Descriptors up to here are the box's; a session keeps one at this number for a moment.
 RESERVED = 255
@@ -29,7 +27,7 @@ _CANNOT_START = 127
 _INTERRUPTED = 130
 
 
-def begin(order: Order, rules: Any) -> None:
+def begin(rules: Any) -> None:
     """Prepare this process, a fork of the box, for user code.
 
     `rules` are landlock's, or None: a domain within the box's own, from which the box can neither
@@ -40,25 +38,23 @@ def begin(order: Order, rules: Any) -> None:
     kernel.be_visible()
     if rules:
         landlock.confine(rules["readable"], rules["writable"])
-    os.environ.clear()
-    os.environ.update(order.environment)
-    os.environ["HOME"] = os.getcwd()
+    home = os.environ["HOME"] = os.getcwd()
+    if rules:  # /tmp is the host's, and closed
+        cache = home + "/.cache"
+        os.environ.update(TMPDIR=home, XDG_CACHE_HOME=cache, MPLCONFIGDIR=cache + "/matplotlib")
 
 
-def restrict(order: Order) -> None:
-    """Set the limits, hard and soft. After this not even we can write a large file."""
-    for number, most in order.limits:
-        _limit(number, most)
+def set_limits(limits: list[tuple[int, ...]]) -> None:
+    """Set limits: number, soft, hard. After this not even we can write a large file."""
+    for number, most, ceiling in limits:
+        former = resource.getrlimit(number)[1]
+        hard = ceiling if former == resource.RLIM_INFINITY else min(ceiling, former)
+        soft = min(most, hard)
+        # One second between the signal that names the reason and the one that ends it.
+        if number == resource.RLIMIT_CPU and soft > 1:
+            soft -= 1
+        resource.setrlimit(number, (soft, hard))
     _answer_to_large_files()
-
-
-def _limit(number: int, most: int) -> None:
-    """Set a limit that the job can only lower."""
-    ceiling = resource.getrlimit(number)[1]
-    most = most if ceiling == resource.RLIM_INFINITY else min(most, ceiling)
-    # One second between the signal that names the reason and the one that ends it.
-    soft = most - 1 if number == resource.RLIMIT_CPU and most > 1 else most
-    resource.setrlimit(number, (soft, most))
 
 
 def _answer_to_large_files() -> None:
@@ -108,11 +104,15 @@ class _Source:
         return self.code
 
 
+# What is of no use here any more, but would cost time to take apart, or do harm.
+_abandoned: list[Any] = []
+
+
 def fresh_main() -> dict[str, Any]:
     """Make this interpreter look freshly started; give the namespace of its `__main__`."""
     plots.install()
-    for name in [name for name in sys.modules if name.split(".")[0] == "executor"]:
-        del sys.modules[name]
+    trusted = [name for name in sys.modules if name.split(".")[0] == "executor"]
+    _abandoned.append([sys.modules.pop(name) for name in trusted])
     _usual_signals()
     sys.excepthook = _show_user_frames
     _standard_streams()
@@ -140,9 +140,6 @@ def _usual_signals() -> None:
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-
-
-_abandoned: list[Any] = []
 
 
 def renew_streams() -> None:

@@ -31,9 +31,15 @@ if TYPE_CHECKING:
 KILL_SECONDS = 2.0
 # Orphans of a long job are reaped this often, so that they do not pile up as zombies.
 _REAP_MILLISECONDS = 1000
-# firejail needs a few milliseconds to clear up after itself; a busy machine takes its time.
-_CLEAR_UP_SECONDS = 0.8
+# firejail needs a few milliseconds to clear up after itself; a busy machine takes its time. Nothing
+# of the job is alive then.
+_CLEAR_UP_SECONDS = 3.0
 _LOOK_SECONDS = 0.002
+_REMOVE_SECONDS = 0.2
+# A start is a few kilobytes; the kernel takes packets of about 200 KiB.
+MOST_OF_AN_ORDER = 128 * 1024
+# The report on a box that could not be made.
+NOTHING = b'{"empty": true, "cpu": 0, "peak": 0}\n'
 # What the box gets: stdin, stdout, stderr, its control socket; and for one that is executed, the
 # trusted code. The process is to have no other.
 _BUNDLE = 4
@@ -45,7 +51,7 @@ class Start:
 
     `confinement` is for the box (see `executor.isolation.layer`). With `argv` the box is executed,
     by a command that confines it, in `cwd` and with exactly `env`; else it is a fork. `joins` are
-    cgroup.procs files to enter first; `cgroup` is a directory of cgroup v2 to be born in.
+    files of cgroup v1 to enter first; `cgroup` is a directory of cgroup v2 to be born in.
     """
 
     __slots__ = ("argv", "cgroup", "confinement", "cwd", "env", "joins")
@@ -77,7 +83,12 @@ def keep(start: Start, fds: tuple[int, ...], bundle: int, channel: socket.socket
     executed.
     """
     kernel.become_subreaper()
-    main = os.fork()
+    try:
+        main = _fork(start.cgroup)
+    except OSError as error:
+        os.write(fds[2], ("no box could be made: %s\n" % error).encode())
+        channel.sendall(NOTHING)
+        os._exit(0)
     if main == 0:
         become_box(start, fds, bundle)
     for fd in fds:
@@ -85,7 +96,7 @@ def keep(start: Start, fds: tuple[int, ...], bundle: int, channel: socket.socket
     statuses: dict[int, int] = {}
     _wait(main, statuses, channel)
     thaw(start)
-    if start.argv:
+    if clears_up(start):
         _let_clear_up(main, statuses)
     empty = tree.kill_until_empty(statuses, KILL_SECONDS)
     try:
@@ -95,15 +106,45 @@ def keep(start: Start, fds: tuple[int, ...], bundle: int, channel: socket.socket
     os._exit(0)
 
 
+def _fork(cgroup: str) -> int:
+    """Fork, on cgroup v2 into its group: to be moved there may take the kernel 20 ms."""
+    if not cgroup:
+        return os.fork()
+    group = os.open(cgroup, os.O_PATH | os.O_CLOEXEC)
+    try:
+        pid, pidfd = kernel.clone(0, group)
+    finally:
+        os.close(group)
+    if pid:
+        os.close(pidfd)
+    return pid
+
+
+def clears_up(start: Start) -> bool:
+    """Whether the box is executed by firejail, which has files of its own to remove at the end."""
+    return bool(start.argv) and os.path.basename(start.argv[0]) == "firejail"
+
+
 def _let_clear_up(main: int, statuses: dict[int, int]) -> None:
-    """Kill what a command runs, and let the command itself end: firejail has files to remove."""
+    """Kill the sandbox, and let firejail itself end, which removes its files by helpers."""
     deadline = time.monotonic() + _CLEAR_UP_SECONDS
     tree.reap(statuses)
     while main not in statuses and time.monotonic() < deadline:
         for pid in tree.children(main):
-            tree.kill(pid)
+            if _is_init(pid):
+                tree.kill(pid)
         time.sleep(_LOOK_SECONDS)
         tree.reap(statuses)
+
+
+def _is_init(pid: int) -> bool:
+    """Whether a process has entered a pid namespace, in which it has another number (proc(5))."""
+    try:
+        with open("/proc/%d/status" % pid) as file:
+            numbers = [line.split()[1:] for line in file if line.startswith("NSpid:")]
+    except OSError:
+        return False
+    return bool(numbers) and len(numbers[0]) > 1
 
 
 def report(usage: resource.struct_rusage, *, empty: bool) -> bytes:
@@ -132,13 +173,25 @@ def thaw(start: Start) -> None:
 
 
 def remove_groups(start: Start) -> None:
-    """Remove the cgroups of a box that is no more; one that stays is swept at the next start."""
+    """Remove the cgroups of a box that is no more; one that stays is swept at the next start.
+
+    Linux 6.18 counts a process that has been waited for a moment longer.
+    """
+    deadline = time.monotonic() + _REMOVE_SECONDS
     paths = [os.path.dirname(path) for path in start.joins]
     for path in [*paths, *([start.cgroup] if start.cgroup else [])]:
-        try:
-            os.rmdir(path)
-        except OSError:
-            pass
+        while not _removed(path) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+
+
+def _removed(path: str) -> bool:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _wait(main: int, statuses: dict[int, int], channel: socket.socket) -> None:
@@ -158,8 +211,6 @@ def become_box(start: Start, fds: tuple[int, ...], bundle: int) -> NoReturn:
         os.setsid()
         for path in start.joins:
             _write(path, b"0")
-        if start.cgroup and not start.confinement.get("view"):  # else it was born there
-            _write(start.cgroup + "/cgroup.procs", b"0")
         if start.argv:
             fds = (*fds, _with_confinement(bundle, start.confinement))
         _arrange(fds)
@@ -168,8 +219,8 @@ def become_box(start: Start, fds: tuple[int, ...], bundle: int) -> NoReturn:
             box.serve(dict(start.confinement))
         os.chdir(start.cwd)
         os.execve(start.argv[0], start.argv, dict(start.env))
-    except OSError as error:
-        os.write(2, ("cannot start the box: %s\n" % error).encode())
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must be said
+        os.write(2, ("cannot start the box: %r\n" % error).encode())
     finally:
         os._exit(127)
 

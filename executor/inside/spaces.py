@@ -32,6 +32,7 @@ ALL = (
 WORKSPACE = "/workspace"
 
 _STAGE = "/tmp"  # noqa: S108 - in a mount namespace of our own; it is there on every system
+PROC = _STAGE + "/proc"  # which not every host lets us mount
 _HIDDEN = "/.workspaces"
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _DEVICE_LINKS = (
@@ -105,7 +106,7 @@ def _build(view: dict[str, Any]) -> None:
         _bind(descriptor, target)
     for name, options in _OWN.items():
         kernel.mount("tmpfs", _STAGE + name, "tmpfs", _QUIET, options)
-    kernel.mount("proc", _STAGE + "/proc", "proc", _QUIET | kernel.MS_NOEXEC)
+    kernel.mount("proc", PROC, "proc", _QUIET | kernel.MS_NOEXEC)
     for descriptor, _ in (*binds, *devices, workspaces):
         os.close(descriptor)
 

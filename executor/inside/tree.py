@@ -20,20 +20,22 @@ if TYPE_CHECKING:
 _ZOMBIE = b"Z"
 
 
-def descendants(root: int, spare: Collection[int] = ()) -> list[int]:
-    """List the pids below `root`, leaving out those in `spare` and everything below them.
+def descendants(root: int) -> list[int]:
+    """List the pids below `root`, but not zombies: they are dead, and have nothing below them."""
+    return list(states_below(root))
 
-    Zombies are not listed: they are dead, and have nothing below them.
-    """
-    children: dict[int, list[int]] = {}
+
+def states_below(root: int) -> dict[int, bytes]:
+    """Give the descendants with their states, one letter each (proc(5))."""
+    children: dict[int, list[tuple[int, bytes]]] = {}
     for pid, parent, state in _parents():
         if state != _ZOMBIE:
-            children.setdefault(parent, []).append(pid)
-    found: list[int] = []
+            children.setdefault(parent, []).append((pid, state))
+    found: dict[int, bytes] = {}
     waiting = [root]
     while waiting:
-        below = [pid for pid in children.get(waiting.pop(), ()) if pid not in spare]
-        found += below
+        below = dict(children.get(waiting.pop(), ()))
+        found.update(below)
         waiting += below
     return found
 
@@ -48,33 +50,54 @@ def _parents() -> Iterable[tuple[int, int, bytes]]:
 def _parent_of(pid: str) -> Iterable[tuple[int, int, bytes]]:
     """Read one from /proc/PID/stat, if it is there; the name in it may hold any character."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            state, parent = file.read().rpartition(b")")[2].split()[:2]
+        stat = os.open("/proc/%s/stat" % pid, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        state, parent = os.read(stat, 4096).rpartition(b")")[2].split()[:2]
     except (OSError, ValueError):
         return
+    finally:
+        os.close(stat)
     yield int(pid), int(parent), state
 
 
-def memory_below(root: int) -> int:
-    """Add up the private memory, in bytes, of everything below `root`.
+def has_more_than(root: int, most: int) -> bool:
+    """Whether everything below `root` has more than `most` bytes of memory of its own.
 
-    Pages shared since a fork count for each process and shared memory for none: an estimate.
+    Counted in the short way first, in which pages that are shared since a fork count for each
+    process and shared memory for none; if that is too much, in the long way, in which each process
+    has its share of them.
     """
-    return sum(_private_pages(pid) for pid in descendants(root)) * os.sysconf("SC_PAGE_SIZE")
+    pids = descendants(root)
+    if sum(map(_private, pids)) <= most:
+        return False
+    return sum(map(_share, pids)) > most
 
 
-def _private_pages(pid: int) -> int:
+def _private(pid: int) -> int:
+    """What is resident of a process and of no file, in bytes."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
             _, resident, shared, *_ = map(int, file.read().split())
     except (OSError, ValueError):
         return 0
-    return resident - shared
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
-def kill_all(root: int, spare: Collection[int] = ()) -> None:
+def _share(pid: int) -> int:
+    """The same, but of each page only the part that is its; one that hides that has it all."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return _private(pid)
+    return sum(int(line[1]) * 1024 for line in lines if line[0] in (b"Pss_Anon:", b"Pss_Shmem:"))
+
+
+def kill_all(root: int) -> None:
     """Send SIGKILL to everything below `root` once."""
-    for pid in descendants(root, spare):
+    for pid in descendants(root):
         kill(pid)
 
 
@@ -114,6 +137,19 @@ def kill_until_empty(statuses: dict[int, int], seconds: float) -> bool:
             return True
         time.sleep(pause)
         pause = min(pause * 2, 0.02)
+    return True
+
+
+def kill_others(ours: Collection[int], seconds: float) -> bool:
+    """Kill and reap all children of this process but ours, with all below them; True when done."""
+    deadline = time.monotonic() + seconds
+    while others := [pid for pid in children(os.getpid()) if pid not in ours]:
+        if time.monotonic() > deadline:
+            return False
+        for pid in others:
+            for each in (pid, *descendants(pid)):
+                kill(each)
+            os.waitpid(pid, 0)
     return True
 
 

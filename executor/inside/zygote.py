@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 _FDS = 5
 _ORDERS = 3
 _BUNDLE = 4
-# A start is a few kilobytes; the kernel takes packets of about 200 KiB.
-_MAX_PACKET = 128 * 1024
 _GRACE_SECONDS = 5.0
 
 
@@ -90,17 +88,18 @@ class Zygote:
     def _order(self) -> bool:
         """Take one packet and make a box; False when the executor is gone.
 
-        Without a process to spare the descriptors just close, and the executor sees that.
+        Where none can be made, that is said on its standard error, and on its channel that nothing
+        is left of it.
         """
         packet, fds = _receive(self.orders)
         if not packet:
             return False
         if len(fds) == _FDS:
-            start = Start(**json.loads(packet))
             try:
-                self._make(start, fds)
-            except OSError as error:
-                _complain(fds[2], error)
+                self._make(Start(**json.loads(packet)), fds)
+            except (OSError, ValueError) as error:
+                _tell(fds[2], ("no box could be made: %s\n" % error).encode())
+                _tell(fds[-1], keeper.NOTHING)
         for fd in fds:
             os.close(fd)
         return True
@@ -116,14 +115,18 @@ class Zygote:
 
     def _clone(self, start: Start, fds: list[int]) -> None:
         group = os.open(start.cgroup, os.O_PATH | os.O_CLOEXEC) if start.cgroup else -1
+        channel = socket.socket(fileno=os.dup(fds[-1]))
         try:
             pid, pidfd = kernel.clone(spaces.ALL, group)
+        except OSError:
+            channel.close()
+            raise
         finally:
             if group >= 0:
                 os.close(group)
         if pid == 0:
             self._become(start, fds, keeping=False)
-        box = _Box(pid, pidfd, socket.socket(fileno=os.dup(fds[-1])), start)
+        box = _Box(pid, pidfd, channel, start)
         for fd in (pidfd, box.channel.fileno()):
             self.boxes[fd] = box
             self.poll.register(fd, select.POLLIN)
@@ -139,6 +142,8 @@ class Zygote:
                 self.orders.close()
                 keeper.keep(start, tuple(fds[:-1]), self.bundle, socket.socket(fileno=fds[-1]))
             keeper.become_box(start, tuple(fds[:-1]), self.bundle)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must be said
+            _tell(2, ("a box or its keeper failed: %r\n" % error).encode())
         finally:
             os._exit(1)
 
@@ -167,15 +172,14 @@ class Zygote:
         os.close(box.pidfd)
 
     def _look_after_children(self) -> None:
-        """Reap keepers; what is a child and neither keeper nor box was left by one, and killed."""
+        """Reap keepers. What one that was killed has left is now our child, and killed as well."""
+        ended = {pid for pid in self.keepers if os.waitpid(pid, os.WNOHANG)[0]}
+        if not ended:
+            return
+        self.keepers -= ended
         ours = self.keepers | {box.pid for box in self.boxes.values()}
-        for pid in sorted(self.keepers):
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                self.keepers.discard(pid)
-        for pid in tree.children(os.getpid()):
-            if pid not in ours:
-                tree.kill(pid)
-                os.waitpid(pid, 0)
+        if not tree.kill_others(ours, _GRACE_SECONDS):
+            _tell(2, b"what a keeper has left could not be killed\n")
 
     def _finish(self) -> NoReturn:
         """The executor is gone. Its keepers end by themselves; then nothing may be left."""
@@ -202,7 +206,7 @@ def _receive(orders: socket.socket) -> tuple[bytes, list[int]]:
     """Receive a packet and its descriptors, close-on-exec all of them."""
     fds = array.array("i")
     packet, ancillary, _, _ = orders.recvmsg(
-        _MAX_PACKET, socket.CMSG_SPACE(_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+        keeper.MOST_OF_AN_ORDER, socket.CMSG_SPACE(_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
     )
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -210,9 +214,9 @@ def _receive(orders: socket.socket) -> tuple[bytes, list[int]]:
     return packet, list(fds)
 
 
-def _complain(stderr: int, error: OSError) -> None:
+def _tell(descriptor: int, data: bytes) -> None:
     try:
-        os.write(stderr, ("no box could be made: %s\n" % error).encode())
+        os.write(descriptor, data)
     except OSError:
         pass
 

@@ -1,7 +1,9 @@
 """The `cgroup` layer: limits on, and accounts of, all processes of a job together.
 
 Two shapes of the same thing. On cgroup v2 the executor needs a delegated subtree (`Delegate=yes`
-in its unit); it moves itself into a leaf there and makes a group for each job beside it. On v1
+in its unit) with nobody else in it; it moves itself into a leaf there, for a group with processes
+cannot limit its children, and makes a group for each job beside it. A memory limit there kills one
+process, not the group (`memory.oom.group`), which holds the session that outlives its cells. On v1
 every controller is a tree of its own; a group for the executor's user is made in each as root,
 before privileges are given up, and handed to that user (`hand_over`).
 
@@ -13,10 +15,11 @@ could otherwise outrun the list of its pids.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,15 +35,21 @@ _V2 = ("memory", "pids")
 # The box and its helper are in the group too.
 _SPARE_PROCESSES = 4
 _SPARE_MEMORY = 16 * 1024 * 1024
-# A group is busy until its last process is reaped, which the keeper has just seen to.
-_REMOVE_SECONDS = 0.2
+# What a killed executor had frozen takes a moment to die once it is thawed.
+_SWEEP_SECONDS = 0.2
 # More than any of the files that are read here, but for the list of a group's processes.
 _READ_SIZE = 64 * 1024
 
-_REMEDY = (
-    "start the executor as root with --user, or under systemd with Delegate=yes; "
-    "or leave `cgroup` out of [executor] stack"
-)
+# Of the executor's own group on v2, in which it stays; boxes are its siblings.
+_LEAF = "executor"
+
+_LEAVE_OUT = "or leave `cgroup` out of [executor] stack"
+_REMEDIES = {
+    0: f"mount cgroup v2 at {ROOT}; {_LEAVE_OUT}",
+    1: f"start the executor as root with --user; {_LEAVE_OUT}",
+    2: "start the executor from a unit with Delegate=yes, or by itself in a group of its own: "
+    f"systemd-run --user --scope -p Delegate=yes famulus executor ...; {_LEAVE_OUT}",
+}
 
 
 @frozen
@@ -60,18 +69,18 @@ class Groups:
 class Cgroup(Layer):
     name: ClassVar[str] = "cgroup"
 
-    def __init__(self, groups: Groups | None) -> None:
-        """`groups` as found by `find`, or None where the host has none for us."""
-        self._groups = groups
+    def __init__(self, groups: Groups | Missing) -> None:
+        """`groups` as given by `usable`."""
+        self._groups = groups if isinstance(groups, Groups) else None
+        self._missing = groups if isinstance(groups, Missing) else None
         self._limits: dict[str, Limits] = {}
+        self._busy: set[str] = set()
 
     def capabilities(self, _stack: frozenset[str]) -> frozenset[Capability]:
         return frozenset({Capability.MEM_TOTAL, Capability.PIDS, Capability.CPU})
 
     def missing(self) -> Missing | None:
-        if self._groups is None:
-            return Missing("no cgroup is delegated to the executor", _REMEDY)
-        return None
+        return self._missing
 
     def version(self) -> str:
         return "" if self._groups is None else f"v{self._groups.version}"
@@ -79,11 +88,13 @@ class Cgroup(Layer):
     def begin(self, plan: Plan) -> Plan:
         groups = self._of(plan.name)
         for path in set(groups.values()):
-            os.mkdir(path, 0o755)
+            _make(path)
         self._apply(plan, groups)
         if self._version == 2:  # noqa: PLR2004 - the version's name is its number
             return evolve(plan, cgroup=groups["memory"])
-        joins = tuple(f"{path}/cgroup.procs" for path in sorted(set(groups.values())))
+        # By `tasks` a process with one thread moves itself without the lock of all threads of the
+        # machine, for which the kernel may wait 20 ms at `cgroup.procs`.
+        joins = tuple(f"{path}/tasks" for path in sorted(set(groups.values())))
         return evolve(plan, joins=(*plan.joins, *joins))
 
     def limit(self, plan: Plan) -> Plan:
@@ -131,9 +142,13 @@ class Cgroup(Layer):
         )
 
     def end(self, box: str) -> None:
-        """Remove the box's groups. One that stays busy is swept when an executor next starts."""
+        """Remove the box's groups, and what was busy before: nobody waits for one that is.
+
+        The last of them may be left for the sweep of the next executor.
+        """
         self._limits.pop(box, None)
-        _remove_all(set(self._of(box).values()))
+        self._busy.update(self._of(box).values())
+        self._busy = {path for path in self._busy if not _removed(path)}
 
     @property
     def _version(self) -> int:
@@ -151,20 +166,19 @@ class Cgroup(Layer):
         self._limits[plan.name] = plan.limits
 
     def _settings(self, plan: Plan, groups: Mapping[str, str]) -> list[tuple[str, int]]:
-        memory = plan.limits.memory_bytes + _SPARE_MEMORY
-        pids = plan.limits.pids + _SPARE_PROCESSES
-        if self._version == 1:
-            return [
-                (f"{groups['memory']}/memory.limit_in_bytes", memory),
-                (f"{groups['pids']}/pids.max", pids),
-            ]
+        """The files to write, in this order. Not every kernel keeps accounts of swap."""
+        limit = plan.limits.memory_bytes + _SPARE_MEMORY
         group = groups["memory"]
-        wanted = [
-            (f"{group}/memory.max", memory),
-            (f"{group}/memory.swap.max", 0),
-            (f"{group}/pids.max", pids),
-        ]
-        return [(path, value) for path, value in wanted if os.path.exists(path)]
+        pids = (f"{groups['pids']}/pids.max", plan.limits.pids + _SPARE_PROCESSES)
+        if self._version == 2:  # noqa: PLR2004 - as above
+            swap = [(f"{group}/memory.swap.max", 0)]
+            return [(f"{group}/memory.max", limit), *_present(swap), pids]
+        memory = (f"{group}/memory.limit_in_bytes", limit)
+        # Memory and swap together may at no time be limited to less than memory alone.
+        both = f"{group}/memory.memsw.limit_in_bytes"
+        unlimited, limited = [(both, -1)], [(both, limit)]
+        swap = [(f"{group}/memory.swappiness", 0)]
+        return [*_present(swap), *_present(unlimited), memory, *_present(limited), pids]
 
 
 # ---- finding and making the groups ----
@@ -197,12 +211,17 @@ def candidates(own: Mapping[str, str], user: str, root: Path = ROOT) -> Groups |
         )
     if "" in own and (root / "cgroup.controllers").exists():
         base = root / own[""].strip("/")
+        if base.name == _LEAF:  # a former start has moved us there, or who started us
+            base = base.parent
         return Groups(2, dict.fromkeys(_V2, base))
     return None
 
 
 def hand_over(groups: Groups, uid: int, gid: int) -> None:
-    """As root: make the groups of v1 and give them to the user. A v2 subtree is systemd's to give.
+    """As root: make the groups of v1 and give them to the user.
+
+    A v2 subtree is systemd's to give: below a group with processes in it, such as that of a
+    terminal, none could be limited, and what lies elsewhere is not ours.
 
     Raises OSError where the trees are read-only.
     """
@@ -214,43 +233,54 @@ def hand_over(groups: Groups, uid: int, gid: int) -> None:
             os.chown(entry, uid, gid)
 
 
-def usable(groups: Groups | None) -> Groups | None:
+def usable(groups: Groups | None) -> Groups | Missing:
     """Give the groups if this process may make children of them, after settling in on v2."""
     if groups is None:
-        return None
+        return Missing("this host has no cgroups", _REMEDIES[0])
     paths = set(groups.parents.values())
     if not all(os.access(path, os.W_OK | os.X_OK) for path in paths):
-        return None
-    if groups.version == 2 and not _settle(groups.parents["memory"]):  # noqa: PLR2004 - as above
-        return None
+        return Missing("no cgroup is delegated to the executor", _REMEDIES[groups.version])
+    if groups.version == 2:  # noqa: PLR2004 - as above
+        try:
+            _settle(groups.parents["memory"], os.getpid())
+        except OSError as error:
+            return Missing(f"its cgroup cannot be divided: {error.strerror}", _REMEDIES[2])
     sweep(groups)
     return groups
 
 
-def _settle(base: Path) -> bool:
-    """Move into a leaf, because a group with processes in it cannot limit its children."""
-    try:
-        leaf = base / "executor"
-        leaf.mkdir(exist_ok=True)
-        for pid in (base / "cgroup.procs").read_text().split():
-            _write(f"{leaf}/cgroup.procs", pid)
-        _write(f"{base}/cgroup.subtree_control", " ".join(f"+{name}" for name in _V2))
-    except OSError:
-        return False
-    return True
+def _settle(base: Path, pid: int) -> None:
+    """Move this process into the leaf, and nobody else. Raises OSError if there is somebody.
+
+    Others are no business of ours: a terminal's whole scope may be in the group that we are in.
+    """
+    others = set(_read(f"{base}/cgroup.procs").split()) - {b"%d" % pid}
+    if others:
+        raise OSError(errno.EBUSY, f"{len(others)} other processes are in {base}")
+    leaf = base / _LEAF
+    leaf.mkdir(exist_ok=True)
+    _write(f"{leaf}/cgroup.procs", str(pid))
+    _write(f"{base}/cgroup.subtree_control", " ".join(f"+{name}" for name in _V2))
 
 
 def sweep(groups: Groups) -> None:
-    """Remove the groups that an executor left behind which is no more. Names are box-PID-NUMBER.
+    """Remove what is left of boxes whose executor is no more. Names are box-PID-NUMBER.
 
-    What it had frozen when it was killed is thawed, and then dies of the signals that wait for it.
+    For our start, when our own pid was another's, and for our end, when its boxes are gone. What
+    was frozen when its executor was killed is thawed, and dies of the signals that wait for it.
     """
-    found = (path for parent in set(groups.parents.values()) for path in parent.glob("box-*-*"))
-    left = [str(one) for one in found if not Path("/proc", one.name.split("-")[1]).exists()]
+    found = [path for parent in set(groups.parents.values()) for path in parent.glob("box-*-*")]
+    left = {str(one) for one in found if not _others_live(one.name.split("-")[1])}
     for path in left:
         with contextlib.suppress(OSError):
             _thaw(path)
-    _remove_all(left)
+    deadline = time.monotonic() + _SWEEP_SECONDS
+    while (left := {path for path in left if not _removed(path)}) and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _others_live(pid: str) -> bool:
+    return pid != str(os.getpid()) and Path("/proc", pid).exists()
 
 
 # ---- single files ----
@@ -272,14 +302,6 @@ def _thaw(group: str) -> None:
         _write(f"{group}/freezer.state", "THAWED")
 
 
-def _remove_all(paths: Collection[str]) -> None:
-    """Remove groups; one is busy until its last process is gone, for which there is little time."""
-    deadline = time.monotonic() + _REMOVE_SECONDS
-    for path in paths:
-        while not _removed(path) and time.monotonic() < deadline:
-            time.sleep(0.001)
-
-
 def _removed(path: str) -> bool:
     try:
         os.rmdir(path)
@@ -290,8 +312,17 @@ def _removed(path: str) -> bool:
     return True
 
 
+def _make(group: str) -> None:
+    os.mkdir(group, 0o755)
+
+
+def _present(files: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    return [(path, value) for path, value in files if os.path.exists(path)]
+
+
 def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_CREAT, 0o600)
+    """Write to a file that the kernel has made."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode())
     finally:

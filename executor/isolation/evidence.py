@@ -23,6 +23,7 @@ class Outside:
     pid_namespace: str
     workspace: str  # "device:inode"
     uid: int
+    keeps_groups: bool = False  # see Stack
 
 
 def misfits(seen: Seen, outside: Outside, promised: frozenset[Capability]) -> list[str]:
@@ -56,7 +57,11 @@ _ALWAYS: tuple[tuple[_Check, str], ...] = (
         lambda seen, out: seen.get("workspace") == out.workspace,
         "the working directory is not the job's workspace",
     ),
-    (lambda seen, _: seen.get("groups") == "0", "the job has supplementary groups"),
+    (
+        # In a user namespace with one group all others are the same nobody's.
+        lambda seen, out: seen.get("groups") in (("0", "1") if out.keeps_groups else ("0",)),
+        "the job has supplementary groups",
+    ),
     (lambda seen, _: seen.get("writable") == "True", "the workspace is not writable"),
     (lambda seen, _: _zero(seen, "CapEff", "CapPrm"), "the job has capabilities"),
 )

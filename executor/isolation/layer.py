@@ -63,8 +63,8 @@ class Plan:
     `argv` is a command that confines what follows it and is executed; empty means that the box is
     a fork, with nothing to execute. `workspace` is a path, known from the start only to a box that
     is executed. `rlimits` maps resource numbers to limits that the box sets before user code.
-    `joins` are cgroup.procs files that the first process enters; `cgroup` is a cgroup v2 directory
-    that it is born in. `keep` are paths outside the workspace that the job has to see.
+    `joins` are files of cgroup v1 that the first process enters by; `cgroup` is a cgroup v2
+    directory that it is born in. `keep` are paths outside the workspace that the job has to see.
     """
 
     name: str

@@ -10,9 +10,9 @@ libraries, read-only; a generated /etc with what programs look up in it; five de
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from executor.inside import kernel, spaces
 from executor.isolation.layer import Capability, Layer, Missing, Plan
@@ -28,6 +28,11 @@ _LIMIT = Path("/proc/sys/user/max_user_namespaces")
 _DEBIAN_SWITCH = Path("/proc/sys/kernel/unprivileged_userns_clone")
 _APPARMOR_SWITCH = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 _KERNEL = (5, 12)  # mount_setattr
+# The kernel allows a fresh /proc only where the host's own can be seen whole.
+_UNMASK = (
+    "let the container see all of /proc (docker run --security-opt systempaths=unconfined), "
+    "or choose the landlock stack"
+)
 
 
 class Namespaces(Layer):
@@ -57,7 +62,7 @@ class Namespaces(Layer):
                 f" on {os.uname().machine}",
                 "upgrade the kernel",
             )
-        return _forbidden()
+        return lacking(view(self._workspaces, self._user, ()))
 
     def begin(self, plan: Plan) -> Plan:
         if plan.keep not in self._views:
@@ -107,19 +112,48 @@ def _kernel_version() -> tuple[int, ...]:
     return tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
 
 
-def _forbidden() -> Missing | None:
-    """Try it: the switches that forbid it are many, and new ones come."""
-    child = os.fork()
-    if child == 0:
-        try:
-            kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWNET)
-            kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
-        except OSError:
-            os._exit(1)
+def lacking(seen: Mapping[str, Any]) -> Missing | None:
+    """Try it, because the switches that forbid it are many and new ones come: make a whole box.
+
+    `seen` is what it is to see (`view`). Only for a process with a single thread.
+    """
+    try:
+        why = _try(seen)
+    except OSError as error:
+        return Missing(f"this host forbids namespaces to ordinary accounts ({error})", _remedy())
+    if why.startswith(f"mount {spaces.PROC}:"):
+        return Missing(f"no box can have a /proc of its own here ({why})", _UNMASK)
+    return Missing(f"no box can be made in namespaces here ({why})", _remedy()) if why else None
+
+
+def _try(seen: Mapping[str, Any]) -> str:
+    """Make a box and let it end; gives what went wrong in it. Raises OSError without namespaces."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with os.fdopen(reader) as said, os.fdopen(writer, "w") as say:
+        pid, pidfd = kernel.clone(spaces.ALL)
+        if pid == 0:
+            _be_the_box(dict(seen), say.fileno())
+        os.close(pidfd)
+        say.close()
+        why = said.read()
+        os.waitpid(pid, 0)
+    return why
+
+
+def _be_the_box(seen: dict[str, Any], say: int) -> NoReturn:
+    """The child ends here, whatever happens, and says what it was.
+
+    Who has given up root is opaque, and may not even write its own id maps; a zygote is not.
+    """
+    try:
+        kernel.be_visible()
+        spaces.enter(seen)
+    except OSError as error:
+        os.write(say, f"{error.filename or ''} {error.strerror}".strip().encode())
+    except Exception as error:  # noqa: BLE001 - as it says
+        os.write(say, repr(error).encode())
+    finally:
         os._exit(0)
-    if os.waitpid(child, 0)[1] == 0:
-        return None
-    return Missing("this host forbids user namespaces to ordinary accounts", _remedy())
 
 
 def _remedy() -> str:

@@ -29,6 +29,12 @@ ISOLATING = ("namespaces", "firejail", "landlock")
 _BESIDES = frozenset({"seccomp", "rlimit", "cgroup", "subreaper"})
 # Jobs that have the daemon's own uid could read its files and signal it without these.
 _NEEDED_WITH_SHARED_UID = frozenset({Capability.FS, Capability.PID})
+# Groups of the executor's own that are not the account's stay with a job, for only root can take
+# them away. firejail's setuid helper does. In namespaces they open nothing: of the host a job sees
+# the system's programs, which are everybody's, and a few devices; network, IPC and processes are
+# its own. Otherwise they would open what it sees of the host's files beyond that.
+_GROUPS_OPEN_NOTHING = frozenset({"namespaces"})
+_GROUPS_STAY = frozenset({"landlock", "none"})
 # What no layer of ours enforces everywhere; missing, it is reported as soft.
 _WORTH_A_WORD = (Capability.MEM_TOTAL, Capability.CPU, Capability.DISK)
 
@@ -44,11 +50,15 @@ class Refused(Exception):
 
 @frozen
 class Stack:
-    """The layers in force, in order, and what they promise together."""
+    """The layers in force, in order, and what they promise together.
+
+    With `keeps_groups` a job may have the executor's supplementary groups, which open nothing.
+    """
 
     layers: tuple[Layer, ...]
     capabilities: frozenset[Capability]
     notes: tuple[str, ...] = field(default=())
+    keeps_groups: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,11 +71,12 @@ class Stack:
 
 @frozen
 class Wanted:
-    """What the configuration asks for."""
+    """What the configuration asks for, and who we are: `groups` are those besides the account's."""
 
     stack: str | tuple[str, ...]
     require: tuple[str, ...]
     shared_uid: bool
+    groups: tuple[str, ...] = ()
 
 
 def choose(wanted: Wanted, known: Mapping[str, Layer]) -> Stack:
@@ -74,10 +85,13 @@ def choose(wanted: Wanted, known: Mapping[str, Layer]) -> Stack:
     layers, lacking = _auto(known) if wanted.stack == "auto" else _named(wanted.stack, known)
     names = frozenset(layer.name for layer in layers)
     covered = frozenset().union(*(layer.capabilities(names) for layer in layers))
-    stack = Stack(tuple(layers), covered, _notes(lacking))
+    keeps_groups = bool(wanted.groups and names & _GROUPS_OPEN_NOTHING)
+    stack = Stack(tuple(layers), covered, _notes(lacking), keeps_groups)
     check_covered(stack, required, known, lacking)
     if wanted.shared_uid:
         _check_shared_uid(covered)
+    if wanted.groups:
+        _check_groups(wanted.groups, names)
     return stack
 
 
@@ -194,4 +208,13 @@ def _check_shared_uid(covered: frozenset[Capability]) -> None:
             "jobs would run with the daemon's own uid and this stack does not cover "
             + ", ".join(sorted(open_to_jobs)),
             "start the executor as root with --user, or add namespaces to [executor] stack",
+        )
+
+
+def _check_groups(groups: tuple[str, ...], names: frozenset[str]) -> None:
+    for name in sorted(names & _GROUPS_STAY):
+        raise Refused(
+            f"jobs would have the groups {', '.join(groups)}, which {name} cannot take from them",
+            "start the executor as root with --user, which clears them; or take the account out "
+            "of these groups; or add namespaces to [executor] stack, where they open nothing",
         )

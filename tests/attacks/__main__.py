@@ -22,7 +22,8 @@ def main() -> None:
     finally:
         targets.close()
     document.PATH.parent.mkdir(exist_ok=True)
-    document.PATH.write_text(document.text() + document.seen(seen))
+    absent = [name for name, outcomes in seen.items() if not outcomes]
+    document.PATH.write_text(document.text(absent) + document.seen(seen))
     sys.stdout.write(f"{document.PATH} is written.\n")
 
 

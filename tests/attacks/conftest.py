@@ -1,8 +1,10 @@
 """Targets and canaries for the attacks; `expected.py` says which test attacks which stack.
 
 A test is marked `attack(NUMBER, ...)` and runs on each stack that holds these lines, or
-`refusal(NUMBER, ...)` and runs on each that refuses. All run always on the first of these, which
-is the default stack if it is one; those marked `slow=True` run on the others in the long form only.
+`refusal(NUMBER, ...)` and runs on each that refuses. All run always on the first of these that this
+host can have, which is the default stack if it is one; those marked `slow=True` run on the others
+in the long form only.
+Those marked `needs=...` are skipped where the host lacks that, and docs/attacks.md says so.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from typing import Any
 import pytest
 
 from tests.attacks import canaries as canary_daemons
+from tests.attacks import needs
 from tests.attacks.canaries import Canaries
 from tests.attacks.expected import BY_NUMBER, Word
-from tests.attacks.stacks import DEFAULT, Stack, Target, Targets
+from tests.attacks.stacks import DEFAULT, Stack, Target, Targets, stack_here
 from tests.executor import harness
 from tests.executor.harness import Running
 
@@ -31,8 +34,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for mark in metafunc.definition.iter_markers():
         if mark.name in _SHOWS and "stack" in metafunc.fixturenames:
             stacks = _stacks(mark.args, _SHOWS[mark.name])
-            slow = mark.kwargs.get("slow", False)
-            params = [_param(stack, slow and stack is not stacks[0]) for stack in stacks]
+            always = {stack_here(stacks)} if mark.kwargs.get("slow", False) else set(stacks)
+            lacking = needs.lacking(mark.kwargs.get("needs", ""))
+            params = [_param(stack, stack not in always, lacking) for stack in stacks]
             metafunc.parametrize("stack", params)
 
 
@@ -43,8 +47,10 @@ def _stacks(numbers: tuple[str, ...], word: Word) -> tuple[Stack, ...]:
     return first
 
 
-def _param(stack: Stack, slow: bool) -> Any:
-    return pytest.param(stack, id=stack.name, marks=[pytest.mark.slow] if slow else [])
+def _param(stack: Stack, slow: bool, lacking: str) -> Any:
+    marks = [pytest.mark.slow] if slow else []
+    marks += [pytest.mark.skip(reason=lacking)] if lacking else []
+    return pytest.param(stack, id=stack.name, marks=marks)
 
 
 @pytest.fixture(scope="session")

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from executor.inside import landlock
-from tests.attacks import names
+from tests.attacks import names, needs
 from tests.attacks.expected import LINES, Line
 from tests.attacks.stacks import ALL
 
 PATH = Path(__file__).resolve().parent.parent.parent / "docs" / "attacks.md"
-# What may be another on each machine: one line, and all from a heading on.
+# What may be another on each machine: one line, all from a heading on, and a remark on a test.
 VERSIONS = "Written on "
 SEEN = "## What a job got"
+SKIPPED = " (skipped: "
 
 _HEAD = """\
 # Attacks
 
 What hostile code has tried in a job of the executor, on each stack of layers, with a cgroup and
 without. `python -m tests.attacks` writes this file from `tests/attacks/expected.py`; the tests are
-parametrised by the same table, so a line says what a test has seen.
+parametrised by the same table, so a line says what a test has seen, but where the machine that this
+was written on lacked something: those tests say *skipped* below, and stacks that it could not have
+are named.
 
 - **held**: the attack comes to nothing.
 - **refused**: what it needs is denied to honest code as well, or the executor does not start.
@@ -41,16 +45,24 @@ executor's own uid, one under another. None was reached; this is what the job wa
 """
 
 
-def versions() -> str:
-    """The line that says what it was written on."""
+def versions(absent: Sequence[str] = ()) -> str:
+    """The line that says what it was written on, and which stacks were `absent` there."""
     firejail = _first_line("firejail", "--version").removeprefix("firejail version ")
     python = _first_line("/usr/bin/python3", "--version").removeprefix("Python ")
     cgroup = "v2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1"
+    kernel = upstream(platform.release())
+    lacked = f" It could not have {', '.join(absent)}." if absent else ""
     return (
-        f"{VERSIONS}Linux {platform.release()} ({platform.machine()}), cgroup {cgroup}, "
+        f"{VERSIONS}Linux {kernel} ({platform.machine()}), cgroup {cgroup}, "
         f"landlock ABI {landlock.abi()}, firejail {firejail or 'not installed'}, "
-        f"Python {python} for jobs and {platform.python_version()} for the executor."
+        f"Python {python} for jobs and {platform.python_version()} for the executor.{lacked}"
     )
+
+
+def upstream(release: str) -> str:
+    """The version of the kernel as its makers number it, without what a distributor adds."""
+    found = re.match(r"\d+\.\d+", release)
+    return found[0] if found else "unknown"
 
 
 def _first_line(*command: str) -> str:
@@ -61,10 +73,10 @@ def _first_line(*command: str) -> str:
     return done.stdout.splitlines()[0].strip()
 
 
-def text() -> str:
-    """The whole file."""
+def text(absent: Sequence[str] = ()) -> str:
+    """The file as far as it is the same on every machine, but for `versions` and `skipped`."""
     reasons = _reasons()
-    parts = [_HEAD, versions(), "\n\n", *_table(reasons), "\n## Reasons\n\n"]
+    parts = [_HEAD, versions(absent), "\n\n", *_table(reasons), "\n## Reasons\n\n"]
     parts += [f"{number}. {why}\n" for why, number in reasons.items()]
     parts += ["\n## Tests\n\n", *_tests()]
     return "".join(parts)
@@ -104,4 +116,10 @@ def _tests() -> Iterator[str]:
     for line in LINES:
         for one in shown:
             if line.number in one.numbers:
-                yield f"- {line.number} {one.word}: `{one.file}::{one.name}`\n"
+                yield f"- {line.number} {one.word}: `{one.file}::{one.name}`{skipped(one.needs)}\n"
+
+
+def skipped(need: str) -> str:
+    """What is said of a test that this machine skips, after its name."""
+    lacking = needs.lacking(need)
+    return f"{SKIPPED}{lacking})" if lacking else ""

@@ -15,12 +15,16 @@ WORDS = {"attack": "held", "refusal": "refused"}
 
 @frozen
 class Shown:
-    """A test and what it shows: the numbers of lines, and the word that is expected there."""
+    """A test and what it shows: the numbers of lines, and the word that is expected there.
+
+    `needs` is what it is skipped without, if that is anything.
+    """
 
     file: str
     name: str
     word: str
     numbers: tuple[str, ...]
+    needs: str
     parameters: frozenset[str]
     docstring: str
 
@@ -33,17 +37,21 @@ def all_shown() -> list[Shown]:
 def _in_file(path: Path) -> Iterator[Shown]:
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            for word, numbers in _marks(node):
+            for word, numbers, needs in _marks(node):
                 names = frozenset(one.arg for one in node.args.args)
                 text = ast.get_docstring(node) or ""
-                yield Shown(path.name, node.name, word, numbers, names, text)
+                yield Shown(path.name, node.name, word, numbers, needs, names, text)
 
 
-def _marks(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _marks(
+    node: ast.FunctionDef | ast.AsyncFunctionDef,
+) -> Iterator[tuple[str, tuple[str, ...], str]]:
     for one in node.decorator_list:
         word = _word(one)
         if word and isinstance(one, ast.Call):
-            yield word, tuple(str(ast.literal_eval(argument)) for argument in one.args)
+            named = {word.arg: ast.literal_eval(word.value) for word in one.keywords}
+            numbers = tuple(str(ast.literal_eval(argument)) for argument in one.args)
+            yield word, numbers, named.get("needs", "")
 
 
 def _word(decorator: ast.expr) -> str:

@@ -7,7 +7,8 @@ the host cannot have a stack, its tests are skipped with the executor's own refu
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -61,6 +62,20 @@ ALL = (*NAMESPACES, *FIREJAIL, *LANDLOCK)
 WITH_CGROUP = tuple(stack for stack in ALL if stack.cgroup)
 WITHOUT_CGROUP = tuple(stack for stack in ALL if not stack.cgroup)
 DEFAULT = NAMESPACES[0]
+
+
+@functools.cache
+def can_be_had(stack: Stack) -> bool:
+    """Whether an executor starts with it here, which is the only way to know."""
+    if harness.IS_ROOT and not harness.has_account():
+        return False
+    with harness.place() as where, harness.try_executor(where, **stack.settings) as outcome:
+        return isinstance(outcome, Running)
+
+
+def stack_here(stacks: Sequence[Stack], had: Callable[[Stack], bool] = can_be_had) -> Stack:
+    """Give the first that this host can have; the first of all if there is none."""
+    return next((stack for stack in stacks if had(stack)), stacks[0])
 
 
 @frozen

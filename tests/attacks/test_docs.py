@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.attacks import document, names
+from tests.attacks import document, names, needs
 from tests.attacks.expected import BY_NUMBER, LINES
-from tests.attacks.stacks import ALL, DEFAULT
+from tests.attacks.stacks import ALL, DEFAULT, NAMESPACES, stack_here
 
 
 def test_each_of_the_41_attacks_is_there_and_in_order() -> None:
@@ -54,12 +54,36 @@ def test_the_default_stack_leaves_nothing_open() -> None:
     assert all(number.startswith("40") for number in refused)
 
 
+def test_the_short_form_runs_on_what_the_host_has() -> None:
+    """Without a delegated cgroup every attack in it would be skipped on the default stack."""
+    assert stack_here(ALL, lambda _stack: True) is DEFAULT
+    assert stack_here(ALL, lambda stack: not stack.cgroup) is NAMESPACES[1]
+    assert stack_here(ALL, lambda _stack: False) is DEFAULT
+
+
 def test_the_document_is_up_to_date() -> None:
     """Also where it was written on another machine."""
     assert _without_versions(document.PATH.read_text()) == _without_versions(document.text())
 
 
 def _without_versions(text: str) -> list[str]:
-    """The lines that are the same on every machine."""
+    """The lines as far as they are the same on every machine."""
     lines = text.partition(document.SEEN)[0].rstrip().splitlines()
-    return [line for line in lines if not line.startswith(document.VERSIONS)]
+    kept = [line for line in lines if not line.startswith(document.VERSIONS)]
+    return [line.partition(document.SKIPPED)[0] for line in kept]
+
+
+def test_what_is_skipped_here_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the list of tests, with the reason; a line that is not marked has been seen."""
+    monkeypatch.setattr(needs, "lacking", lambda need: f"no {need}" if need else "")
+    marked = [line for line in document.text().splitlines() if document.SKIPPED in line]
+    numbers = {line.removeprefix("- ").split()[0] for line in marked}
+    assert {"39c", "40a", "40g", "41e", "41f", "41g"} <= numbers
+    assert "- 41e held: `test_honest.py::test_numpy` (skipped: no numpy)" in marked
+
+
+def test_only_the_upstream_version_of_the_kernel_is_told() -> None:
+    """A distributor's suffix says which machine it was, and nothing about the attack."""
+    assert document.upstream("6.18.44-private-v5") == "6.18"
+    assert document.upstream("6.1.0-44-amd64") == "6.1"
+    assert document.versions(["firejail"]).endswith(" It could not have firejail.")

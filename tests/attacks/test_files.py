@@ -8,7 +8,7 @@ import pytest
 
 from executor.client import Job
 from tests.attacks import snippets
-from tests.attacks.stacks import Target
+from tests.attacks.stacks import QUICK, Target
 
 pytestmark = pytest.mark.executor
 
@@ -122,6 +122,40 @@ async def test_strange_names_are_names_like_any_other(target: Target) -> None:
     assert (again.reason, again.code) == ("exit", 0)
     removed = await target.files("names").discard()
     assert removed.value.names >= 10
+
+
+@pytest.mark.attack("14f")
+@pytest.mark.parametrize("mode", [0, 0o200, 0o777])
+async def test_what_a_job_has_closed_is_open_for_the_next(target: Target, mode: int) -> None:
+    """Under landlock it has the account to which all of it belongs; the canary proves again."""
+    root = Path(target.running.settings.workspaces)
+    await target.bash("echo kept > note", workspace="victim")
+    names = ("victim", ".canary", ".revisions/victim", ".revisions/attack", ".revisions", "")
+    paths = [str(root / name) for name in names]
+    code = f"for path in {paths!r}: attempt(path, lambda: os.chmod(path, {mode}))"
+    await target.python(snippets.python(code))
+    result = await target.bash(f"cat note; cat {root}/.canary", workspace="victim")
+    assert (result.reason, result.stdout) == ("exit", b"kept\n"), result
+    found = {name: (root / name).stat().st_mode & 0o777 for name in ("", "victim", ".canary")}
+    assert found == {"": 0o700, "victim": 0o700, ".canary": 0o600}
+    await target.answers()
+
+
+@pytest.mark.attack("14f")
+async def test_evidence_under_which_the_canary_changed_is_none(target: Target) -> None:
+    """A job that closes it again and again makes others wait for its end, and no more."""
+    canary = Path(target.running.settings.workspaces) / ".canary"
+    busy = (
+        "import os\nprint('up', flush=True)\nwhile True:\n"
+        f"    try: os.chmod({str(canary)!r}, 0)\n    except OSError: pass\n"
+    )
+    async with target.started(Job("python", busy, "closing", QUICK)):
+        result = await target.bash("echo ran", workspace="victim")
+    believed = target.stack.isolation != "landlock"
+    assert (result.stdout == b"ran\n") is believed, result
+    assert result.reason in ({"exit"} if believed else {"denied", "executor_error"}), result
+    await target.bash("true", workspace="closing")  # waits for the end of the job that closed it
+    await target.answers()
 
 
 @pytest.mark.attack("17")

@@ -29,13 +29,6 @@ async def run(target: Target, code: str) -> Result:
     return await target.python(code, workspace="work", limits=PATIENT)
 
 
-async def needs(target: Target, package: str) -> None:
-    """Skip where the interpreter of jobs has no such package."""
-    result = await run(target, f"import {package}")
-    if b"ModuleNotFoundError" in result.stderr:
-        pytest.skip(f"the interpreter of jobs has no {package}")
-
-
 @pytest.mark.attack("41a")
 async def test_threads(target: Target) -> None:
     """A pool of eight, which needs clone3 to fail in the right way."""
@@ -100,19 +93,17 @@ async def test_asyncio_on_localhost_is_told_no(target: Target) -> None:
     assert (await run(target, code)).stdout == b"slept\n"
 
 
-@pytest.mark.attack("41e")
+@pytest.mark.attack("41e", needs="numpy")
 async def test_numpy(target: Target) -> None:
     """With its own threads, and more address space than memory."""
-    await needs(target, "numpy")
     code = "import numpy as np\nm = np.ones((300, 300))\nprint((m @ m).sum())"
     result = await run(target, code)
     assert (result.stdout, result.stderr) == (b"27000000.0\n", b"")
 
 
-@pytest.mark.attack("41f", slow=True)
+@pytest.mark.attack("41f", slow=True, needs="pandas")
 async def test_pandas(target: Target) -> None:
     """A frame, to a file and back."""
-    await needs(target, "pandas")
     code = (
         "import pandas as pd\n"
         "pd.DataFrame({'a': range(5), 'b': 'x'}).to_csv('frame.csv', index=False)\n"
@@ -122,10 +113,9 @@ async def test_pandas(target: Target) -> None:
     assert (result.stdout, result.stderr) == (b"10\n", b"")
 
 
-@pytest.mark.attack("41g", slow=True)
+@pytest.mark.attack("41g", slow=True, needs="matplotlib")
 async def test_a_plot_comes_back_as_a_picture(target: Target) -> None:
     """What `plt.show()` shows is an artifact, and nothing of it is left in the workspace."""
-    await needs(target, "matplotlib")
     code = "import matplotlib.pyplot as plt\nplt.plot([1, 2, 4])\nplt.show()\nprint('shown')"
     result = await run(target, code)
     assert (result.stdout, result.stderr) == (b"shown\n", b"")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,6 @@ from tests.attacks import snippets
 from tests.attacks.stacks import Target
 
 pytestmark = pytest.mark.executor
-
-only_x86_64 = pytest.mark.skipif(
-    platform.machine() != "x86_64", reason="other machines have no such system calls"
-)
 
 
 async def worked(target: Target, code: str) -> list[str]:
@@ -221,8 +216,7 @@ async def test_the_sessions_keyring_is_out_of_reach(target: Target) -> None:
     assert await worked(target, code) == []
 
 
-@only_x86_64
-@pytest.mark.attack("33a")
+@pytest.mark.attack("33a", needs="x86_64")
 async def test_x32_calls_are_no_way_around_the_filter(target: Target) -> None:
     """They have numbers of their own: each try is a child, which is killed or told ENOSYS."""
     code = (
@@ -234,8 +228,7 @@ async def test_x32_calls_are_no_way_around_the_filter(target: Target) -> None:
     assert await worked(target, code) == []
 
 
-@only_x86_64
-@pytest.mark.attack("33b")
+@pytest.mark.attack("33b", needs="x86_64")
 async def test_32_bit_calls_are_no_way_around_the_filter(target: Target) -> None:
     """`int 0x80` with getpid's and unshare's numbers of 32-bit code, run as machine code."""
     code = (

@@ -66,8 +66,7 @@ async def test_bad_json_is_refused_by_name(target: Target) -> None:
     await target.answers()
 
 
-@pytest.mark.skipif(not harness.IS_ROOT, reason="needs root to be somebody else")
-@pytest.mark.attack("39c")
+@pytest.mark.attack("39c", needs="root")
 async def test_another_account_is_refused_by_the_kernels_word(target: Target) -> None:
     """Even if the socket's permissions let it in; a job's own account is such a stranger too."""
     script = (

@@ -131,4 +131,4 @@ async def test_a_keeper_that_is_killed_is_owned_up_to(mark: str) -> None:
         again = await running.client.run(Job("bash", "echo ran", "another"))
         assert (again.reason, again.stdout) == ("executor_error", b"")
         assert "could not be proved dead" in again.detail
-        assert "Restart" in again.detail
+        assert "restart the executor" in again.detail

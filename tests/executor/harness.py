@@ -75,6 +75,7 @@ class AsWhom:
 
     start_as: str | None = None
     user: str | None = USER if IS_ROOT else None
+    groups: tuple[int, ...] = ()  # besides the account's own; only with `start_as`
 
 
 def as_ordinary_user() -> AsWhom:
@@ -84,12 +85,17 @@ def as_ordinary_user() -> AsWhom:
     return AsWhom(user=None)
 
 
+def has_account() -> bool:
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        return False
+    return True
+
+
 def need_account() -> None:
-    if IS_ROOT:
-        try:
-            pwd.getpwnam(USER)
-        except KeyError:
-            pytest.skip(f"there is no account {USER} (scripts/bootstrap makes it)")
+    if IS_ROOT and not has_account():
+        pytest.skip(f"there is no account {USER} (as root, `make ready-test` makes it)")
 
 
 @contextlib.contextmanager
@@ -140,14 +146,14 @@ def _command(start: Launch, who: AsWhom, launcher: tuple[str, ...], where: Path)
     argv, env = start.argv, dict(start.env)
     if who.start_as is not None:
         _give_to(where, who.start_as)
-        argv, env = _as_account(argv, env, who.start_as)
+        argv, env = _as_account(argv, env, who.start_as, who.groups)
     if IS_ROOT:
         argv = (*_PRIVATE_MOUNTS, *launcher, *argv)
     return evolve(start, argv=(*argv,), env=env)
 
 
 def _as_account(
-    argv: tuple[str, ...], env: dict[str, str], account: str
+    argv: tuple[str, ...], env: dict[str, str], account: str, groups: tuple[int, ...] = ()
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Start as another account, by an interpreter that it can run."""
     python = sys.executable
@@ -157,12 +163,13 @@ def _as_account(
         _setpriv(account, python, "-c", "import trio, attrs"), env=env, check=False
     ).returncode:
         pytest.skip(f"{account} can run no interpreter that has trio")
-    return (*_setpriv(account, python), *argv[1:]), env
+    return (*_setpriv(account, python, groups=groups), *argv[1:]), env
 
 
-def _setpriv(account: str, *argv: str) -> tuple[str, ...]:
+def _setpriv(account: str, *argv: str, groups: tuple[int, ...] = ()) -> tuple[str, ...]:
     entry = pwd.getpwnam(account)
-    ids = (f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups")
+    which = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
+    ids = (f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", which)
     return ("/usr/bin/setpriv", *ids, *argv)
 
 
@@ -222,10 +229,12 @@ def alive(pids: Iterable[int]) -> list[int]:
 def processes_with(mark: str) -> list[int]:
     """Pids of all processes on the host whose command line contains `mark`, ours excepted."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    names = (path.name for path in Path("/proc").iterdir())
+    for pid in (int(name) for name in names if name.isdigit()):
         with contextlib.suppress(OSError):
-            if mark.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
-                found.append(int(path.parent.name))
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if mark.encode() in command and pid != os.getpid():
+                found.append(pid)
     return found
 
 

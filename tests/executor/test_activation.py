@@ -9,14 +9,17 @@ import pwd
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from attrs import frozen
 
-from executor import launch
+from executor import activation, launch
 from executor.client import ExecutorClient, Job
+from executor.isolation.stack import Refused
 from executor.launch import Ready, Refusal
 from executor.settings import Settings
 from tests.executor import harness
@@ -184,6 +187,30 @@ async def test_whoever_waits_for_an_executor_that_refuses_is_told_why() -> None:
             answer = json.loads(waiting.makefile("rb").read()[5:])
             assert running.notification().startswith("STATUS=")
         assert "no such program" in answer["detail"]
+
+
+def test_a_client_that_never_ends_does_not_hold_an_executor_that_refuses(tmp_path: Path) -> None:
+    """One that says a little again and again is heard out for its two seconds, and no longer."""
+    done = threading.Event()
+    with listen(tmp_path / "sock") as listener, socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "sock"))
+        trickle = threading.Thread(target=_trickle, args=(client, done))
+        trickle.start()
+        began = time.monotonic()
+        activation.refuse(listener, Refused("no", "never"))
+        took = time.monotonic() - began
+        done.set()
+        trickle.join()
+    assert took < 5
+
+
+def _trickle(client: socket.socket, done: threading.Event) -> None:
+    """For eight seconds, so that a test that fails ends too."""
+    with contextlib.suppress(OSError):
+        for _ in range(80):
+            client.send(b"x")
+            if done.wait(0.1):
+                return
 
 
 def test_a_socket_that_everybody_may_open_is_refused() -> None:

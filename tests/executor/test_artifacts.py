@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import stat
 import threading
 from pathlib import Path
 
@@ -53,6 +55,25 @@ def test_what_is_no_plain_file_is_skipped_with_the_reason(tmp_path: Path) -> Non
     assert "cannot be" in reasons["../x"]
 
 
+def test_a_socket_is_skipped(tmp_path: Path) -> None:
+    """A job makes one with bind(2), and nobody connects to it."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "sock"))
+        found, skipped = collected(tmp_path, "sock")
+    assert not found
+    assert "a socket" in skipped[0].why
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make devices")
+@pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFBLK])
+def test_a_device_is_skipped_unopened(tmp_path: Path, kind: int) -> None:
+    """No job can make one; here root does. Opening it could have effects: there is no driver."""
+    os.mknod(tmp_path / "device", kind | 0o666, os.makedev(250, 250))
+    found, skipped = collected(tmp_path, "device")
+    assert not found
+    assert "a device" in skipped[0].why
+
+
 def test_the_limits_hold_for_all_files_together(tmp_path: Path) -> None:
     """A file that no longer fits is named, and smaller ones after it are still given."""
     for name, size in (("a", 600), ("b", 600), ("c", 400)):
@@ -77,6 +98,17 @@ def test_reasons_are_not_endless(tmp_path: Path) -> None:
     skipped = collected(tmp_path, "*")[1]
     assert len(skipped) == 51
     assert skipped[-1].why == "and 50 more"
+
+
+def test_patterns_are_not_endless(tmp_path: Path) -> None:
+    """Each is a walk through the workspace."""
+    (tmp_path / "a").touch()
+    found, skipped = collected(tmp_path, *["none"] * 100, "a")
+    assert not found
+    assert skipped[-1].why == "and 51 more"
+    assert collected(tmp_path, *["a"] * 101)[1] == [
+        Skipped("a", "there are more than 100 patterns")
+    ]
 
 
 def test_a_directory_of_plots_that_is_a_link_is_no_way_out(tmp_path: Path) -> None:

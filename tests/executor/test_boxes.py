@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trio
 
-from executor import probe
+from executor import bundle, probe, process, zygote
 from executor.boxes import ENVIRONMENT
 from executor.client import ExecutorUnavailable, Job, Limits, Result
+from executor.inside.keeper import Start
 from executor.isolation.layer import Capability
+from executor.settings import Settings
 from tests.executor import harness
 from tests.executor.harness import IS_ROOT, Refused, Running
 
@@ -185,3 +188,122 @@ async def test_kill_9_of_a_process_in_charge_leaves_nothing(victim: str) -> None
         await harness.until(lambda: running.process.poll() is not None)
         with pytest.raises(ExecutorUnavailable):
             await run(running, "python", "1")
+
+
+async def test_memory_that_forks_share_counts_once_where_no_cgroup_keeps_account(
+    stacked: Running,
+) -> None:
+    """A fork bomb is to end for its processes, and a pool of workers not at all."""
+    code = (
+        "import os, time\n"
+        "data = b'x' * (100 << 20)\n"
+        "for _ in range(20):\n"
+        "    if os.fork() == 0: time.sleep(0.5); os._exit(0)\n"
+        "for _ in range(20): os.wait()\n"
+        "print(len(data) >> 20)\n"
+    )
+    result = await run(stacked, "python", code)
+    assert (result.reason, result.stdout) == ("exit", b"100\n"), result
+
+
+async def test_memory_of_many_processes_is_added_up_where_no_cgroup_keeps_account(
+    stacked: Running,
+) -> None:
+    code = (
+        "import os, time\n"
+        "for _ in range(20):\n"
+        "    if os.fork() == 0: data = b'x' * (50 << 20); time.sleep(20)\n"
+        "time.sleep(20)\n"
+    )
+    assert (await run(stacked, "python", code)).reason == "memory"
+
+
+# ---- what goes wrong around a job is over when its cause is ----
+
+
+@pytest.mark.parametrize("confinement", [{"view": {}}, {}], ids=["clone", "keeper"])
+async def test_of_a_box_that_cannot_be_made_it_is_said_that_nothing_is_left(
+    tmp_path: Path, confinement: dict[str, object]
+) -> None:
+    """Without that word the executor would think that it has lost it, and run nothing more."""
+    async with zygote.started(
+        Settings(socket="", workspaces="").python, bundle.sources(), (), str(tmp_path)
+    ) as made:
+        start = Start(confinement, cgroup="/nowhere")
+        box = await process.start(made.orders, start, lambda: None)
+        with trio.fail_after(20):
+            report = await box.end()
+        assert report.empty
+        assert b"no box could be made" in box.pending()
+        box.close()
+
+
+async def test_boxes_that_have_died_unnoticed_are_not_handed_out() -> None:
+    """A warm one costs nobody anything, and a session's begins anew."""
+    with harness.place() as where, harness.executor(where, warm_boxes=2) as running:
+        await run(running, "python", "x = 1", session="s")
+        (zygote,) = harness.children(running.pid)
+        await harness.until(lambda: len(harness.children(zygote)) == 3)
+        boxes = harness.children(zygote)
+        for box in boxes:
+            harness.kill(box)
+        await harness.until(lambda: not harness.alive(boxes))
+        assert (await run(running, "python", "print(1)")).stdout == b"1\n"
+        result = await run(running, "python", "print('x' in globals())", session="s")
+        assert (result.stdout, result.session) == (b"False\n", "new")
+
+
+async def test_a_job_does_not_survive_its_keeper() -> None:
+    """Where there is no pid namespace, what a keeper leaves behind is the zygote's to kill."""
+    if not IS_ROOT:
+        pytest.skip("landlock alone is refused where the uid is shared")
+    stack = ("landlock", *BESIDES)
+    with harness.place() as where, harness.executor(where, stack=stack, warm_boxes=0) as running:
+        (zygote,) = harness.children(running.pid)
+
+        def strike(_stream: str, _data: bytes) -> None:
+            for keeper in harness.children(zygote):
+                harness.kill(keeper)
+
+        code = "(setsid sh -c 'sleep 86541; sleep 86542' &); echo up; sleep 86543"
+        with trio.fail_after(30):
+            await running.client.run(Job("bash", code, "boxes"), on_output=strike)
+        marks = ("86541", "86542", "86543")
+        await harness.until(lambda: not any(map(harness.processes_with, marks)))
+
+
+async def test_a_box_that_is_proved_dead_late_closes_nothing_for_ever() -> None:
+    """The word that it is dead comes from the zygote, which is stopped for a while."""
+    with harness.place() as where, harness.executor(where) as running:
+        (zygote,) = harness.children(running.pid)
+
+        def stop(_stream: str, _data: bytes) -> None:
+            os.kill(zygote, signal.SIGSTOP)
+
+        job = Job("bash", "echo up; sleep 60", "late", Limits(wall_seconds=0.3))
+        result = await running.client.run(job, on_output=stop)
+        assert result.reason == "timeout"
+        await harness.until(lambda: "not proved dead" in running.log.read_text())
+        assert "could not be proved dead" in (await running.client.status()).unavailable
+        assert (await run(running, "python", "print(1)")).reason == "executor_error"
+        os.kill(zygote, signal.SIGCONT)
+        await harness.until(lambda: "dead after all" in running.log.read_text())
+        assert (await running.client.status()).unavailable == ""
+        again = await running.client.run(Job("bash", "echo free", "late"))
+        assert again.stdout == b"free\n"
+
+
+async def test_a_job_that_ran_is_not_denied_because_its_revision_cannot_be_written(
+    running: Running,
+) -> None:
+    revisions = Path(running.settings.workspaces) / ".revisions"
+
+    def close(_stream: str, _data: bytes) -> None:
+        (revisions / "counted").rename(revisions / "away")
+        (revisions / "counted").symlink_to("nowhere")
+
+    with trio.fail_after(30):
+        job = Job("bash", "echo up; sleep 0.2", "counted")
+        result = await running.client.run(job, on_output=close)
+    (revisions / "counted").unlink()
+    assert (result.reason, result.stdout) == ("exit", b"up\n")

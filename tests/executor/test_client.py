@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor import client, messages, protocol
-from executor.client import ExecutorClient, Job, Result
+from executor.client import ExecutorClient, ExecutorUnavailable, Job, Result, Status
 from executor.protocol import Frame, FrameType, ProtocolError
 
 STARTED = protocol.control(FrameType.STARTED, {"layers": []})
@@ -27,7 +27,9 @@ def data(body: bytes) -> Frame:
     return Frame(FrameType.DATA, body)
 
 
-async def talk(path: Path, frames: Sequence[Frame]) -> Result:
+async def talk(
+    path: Path, frames: Sequence[Frame], inbox: trio.MemoryReceiveChannel[bytes | int] | None = None
+) -> Result:
     """Give what the client makes of these frames."""
     socket = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
     await socket.bind(str(path))
@@ -43,7 +45,7 @@ async def talk(path: Path, frames: Sequence[Frame]) -> Result:
     with trio.fail_after(30), socket:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
-            result = await ExecutorClient(str(path)).run(Job("python", "pass", "w"))
+            result = await ExecutorClient(str(path)).run(Job("python", "pass", "w"), inbox=inbox)
     return result
 
 
@@ -91,3 +93,50 @@ def test_any_order_of_frames_makes_whole_files_or_an_error(frames: list[Frame]) 
         return
     assert result is not None
     assert [len(one.data) for one in result.artifacts] == [one["size"] for one in announced]
+
+
+async def test_a_job_that_was_not_begun_is_said_so_also_while_input_waits(tmp_path: Path) -> None:
+    _send, inbox = trio.open_memory_channel[bytes | int](0)
+    with pytest.RaisesGroup(ExecutorUnavailable):  # of the test's own nursery, and of no other
+        await talk(tmp_path / "socket", [], inbox)
+
+
+# --- Status ---
+
+
+async def ask(path: Path, seconds: float) -> Status:
+    """Ask an executor that this connection has started, and that is ready after so long."""
+    socket = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+    await socket.bind(str(path))
+    socket.listen(1)
+    status = messages.status_to_json(Status(("namespaces",), (), ()))
+
+    async def serve() -> None:
+        await trio.sleep(seconds)
+        connection, _ = await socket.accept()
+        async with trio.SocketStream(connection) as stream:
+            report = protocol.control(FrameType.STATUS_REPORT, status)
+            await stream.send_all(protocol.encode(report))
+
+    with socket:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            try:
+                found = await ExecutorClient(str(path)).status()
+            finally:
+                nursery.cancel_scope.cancel()
+    return found
+
+
+async def test_an_executor_that_is_starting_is_waited_for(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """On a small machine the proof at its start takes seconds."""
+    assert (await ask(tmp_path / "s", 20)).layers == ("namespaces",)
+
+
+async def test_one_that_hangs_is_not_waited_for_for_ever(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    with pytest.RaisesGroup(pytest.RaisesExc(ExecutorUnavailable, match="does not answer")):
+        await ask(tmp_path / "s", 3600)

@@ -15,6 +15,7 @@ from executor.isolation.layer import Capability, Layer, Missing, Plan, Usage
 from executor.isolation.stack import Refused, Wanted, choose
 from executor.settings import Limits
 from executor.verdict import Facts
+from tests.executor import groups
 
 FIREJAIL = {
     Capability.FS,
@@ -150,6 +151,23 @@ def test_a_shared_uid_needs_layers_that_can_stand_it() -> None:
     assert choose(evolve(wanted, shared_uid=False), layers()).names == ("rlimit", "none")
 
 
+@pytest.mark.parametrize("name", ["landlock", "none"])
+def test_groups_that_would_stay_with_a_job_are_a_refusal(name: str) -> None:
+    """Where it sees files of the host with nothing between, they may open some of them."""
+    wanted = Wanted((name, "rlimit"), (), shared_uid=False, groups=("docker", "sudo"))
+    with pytest.raises(Refused, match="docker, sudo") as caught:
+        choose(wanted, layers())
+    assert "as root with --user" in caught.value.remedy
+    assert "namespaces" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("name", "kept"), [("namespaces", True), ("firejail", False)])
+def test_groups_that_open_nothing_or_are_taken_away_are_none(name: str, kept: bool) -> None:
+    wanted = Wanted((name,), (), shared_uid=True, groups=("docker",))
+    assert choose(wanted, layers()).keeps_groups is kept
+    assert not choose(evolve(wanted, groups=()), layers()).keeps_groups
+
+
 # ---- the evidence ----
 
 OUTSIDE = Outside(pid_namespace="pid:[1]", workspace="1:2", uid=999)
@@ -203,6 +221,14 @@ def test_every_single_misfit_is_found(name: str, value: str) -> None:
     assert len(evidence.misfits({**CONFINED, name: value}, OUTSIDE, PROMISED)) == 1
 
 
+def test_groups_of_the_executors_own_fit_where_they_open_nothing() -> None:
+    """All that a user namespace does not know are one; more would be of another kind."""
+    outside = evolve(OUTSIDE, keeps_groups=True)
+    for number, fits in (("0", True), ("1", True), ("2", False)):
+        found = evidence.misfits({**CONFINED, "groups": number}, outside, PROMISED)
+        assert (found == []) is fits
+
+
 def test_a_box_without_sockets_needs_no_network_of_its_own() -> None:
     """Landlock's way: the host's interfaces are there, and nothing to reach them with."""
     seen = {**CONFINED, "interfaces": "eth0,lo", "sockets": "denied"}
@@ -243,13 +269,20 @@ def facts(cause: str = verdict.ENDED, status: int | None = 0, **usage: bool) -> 
         (facts(verdict.CPU, None), "cpu", None),
         (facts(verdict.OUTPUT, None), "output", None),
         (facts(verdict.STOPPING, None), "cancelled", None),
-        (facts(verdict.LOST, None), "signal", 9),
+        (facts(verdict.LOST, None), "executor_error", None),
+        (facts(verdict.LOST, None, within_reach=True), "signal", 9),
         (facts(verdict.LOST, None, out_of_memory=True), "memory", None),
     ],
 )
 def test_the_reason_is_precise(given: Facts, reason: str, code: int | None) -> None:
     found = verdict.decide(given)
     assert (found.reason, found.code) == (reason, code)
+
+
+def test_a_job_that_ran_out_of_time_is_told_that_its_children_had_no_memory() -> None:
+    """The kernel kills one process of a group, and its parent may wait for it in vain."""
+    found = verdict.decide(facts(verdict.TIMEOUT, None, out_of_memory=True))
+    assert found.detail == "stopped after 30 s; the job needed more than its 512 MiB of memory"
 
 
 def test_a_job_may_ask_for_less_but_never_for_more() -> None:
@@ -323,7 +356,10 @@ def test_both_shapes_of_cgroup_are_found(tmp_path: Path) -> None:
     assert (v1.version, v1.parents["memory"]) == (1, tmp_path / "memory/a/executor-me")
 
 
-def test_a_v2_box_gets_a_group_and_is_born_in_it(tmp_path: Path) -> None:
+def test_a_v2_box_gets_a_group_and_is_born_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "_make", groups.make_v2)
     layer = cgroup.Cgroup(cgroup.Groups(2, dict.fromkeys(("memory", "pids"), tmp_path)))
     plan = layer.begin(Plan("box-1-1", Limits()))
     assert (plan.cgroup, plan.joins) == (str(tmp_path / "box-1-1"), ())
@@ -336,6 +372,6 @@ def test_a_v2_box_gets_a_group_and_is_born_in_it(tmp_path: Path) -> None:
 
 
 def test_no_cgroup_is_missing_with_a_remedy() -> None:
-    missing = cgroup.Cgroup(None).missing()
+    missing = cgroup.Cgroup(cgroup.usable(None)).missing()
     assert missing is not None
-    assert "Delegate=yes" in missing.remedy
+    assert "mount cgroup v2" in missing.remedy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor import client, file_messages, file_server, protocol
+from executor import client, file_messages, file_server, incoming, protocol
 from executor.client import ExecutorClient, ExecutorUnavailable, FileClient
 from executor.errors import FileRefused
 from executor.file_messages import OPERATIONS, Answer, Request
@@ -248,6 +249,55 @@ async def test_operations_wait_for_who_holds_the_workspace(
             await files.patch("--- /dev/null\n+++ b/f\n@@ -0,0 +1 @@\n+x\n")
         assert scope.cancelled_caught
     assert (await files.list()).value.entries == ()
+
+
+async def test_a_file_whose_writer_leaves_before_its_turn_is_not_written(
+    files: FileClient, workspaces: Workspaces
+) -> None:
+    """All of it has been sent, and waits in the socket until the workspace is free."""
+    async with workspaces.hold("w"):
+        with trio.move_on_after(0.2) as scope:
+            await files.write("late", b"data")
+        assert scope.cancelled_caught
+    assert (await files.list()).value.entries == ()
+
+
+async def test_a_file_whose_writer_leaves_after_its_last_word_is_not_written(
+    files: FileClient, monkeypatch: pytest.MonkeyPatch, workspaces: Workspaces
+) -> None:
+    """Here the client is gone when the file has been taken in and has not got its name."""
+    write, written, gone = incoming.Incoming.write, threading.Event(), threading.Event()
+
+    def slow(file: incoming.Incoming, data: bytes) -> None:
+        write(file, data)
+        written.set()
+        gone.wait(20)
+
+    monkeypatch.setattr(incoming.Incoming, "write", slow)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(files.write, "late", b"data")
+        await trio.to_thread.run_sync(written.wait, 20)
+        nursery.cancel_scope.cancel()
+    gone.set()
+    assert (await files.list()).value.entries == ()
+    assert list((workspaces.root / "w").iterdir()) == []
+
+
+async def test_a_workspace_that_was_discarded_is_not_made_again_by_who_waited_for_it(
+    files: FileClient, workspaces: Workspaces
+) -> None:
+    """Whether there is one is judged when it is held."""
+    await files.write("a", b"")
+
+    async def look() -> None:
+        with pytest.raises(FileRefused, match="no workspace w"):
+            await files.list()
+
+    async with trio.open_nursery() as nursery, workspaces.hold("w"):
+        nursery.start_soon(look)
+        await trio.sleep(0.2)
+        workspaces.discard("w")
+    assert workspaces.keys() == []
 
 
 async def test_clients_that_vanish_anywhere_leave_all_or_nothing(

@@ -17,10 +17,12 @@ from executor import files, grep, incoming, removal
 from executor.beneath import Beneath
 from executor.errors import FileRefused
 from executor.file_values import MOST_READ, Edit
-from executor.files import Glob
+from executor.globs import Glob
 from executor.settings import Limits
 from tests.executor import trees
-from tests.executor.trees import ROOMY
+from tests.executor.trees import ROOMY, peak
+
+ROOMY_ALLOWANCE = incoming.Allowance(1 << 40, 1_000_000)
 
 # ---- writing ----
 
@@ -95,13 +97,58 @@ def test_the_quota_is_not_passed_and_a_refused_write_changes_nothing(
         incoming.write(workspace, "b", bytes(60_000), limits)
     with pytest.raises(FileRefused, match="no more files"):
         incoming.write(workspace, "c/d/e", b"", limits)
+    with pytest.raises(FileRefused, match="does not fit"):
+        incoming.write(workspace, "d/e/f", bytes(60_000), Limits(workspace_bytes=100_000))
     assert [one.name for one in tmp_path.iterdir()] == ["a"]
+
+
+def test_at_the_limit_of_files_one_is_changed_and_none_is_added(
+    workspace: Beneath, tmp_path: Path
+) -> None:
+    """What takes the place of another is not one more, unless that has a second name."""
+    limits = Limits(workspace_files=1)
+    incoming.write(workspace, "a", b"old", limits)
+    assert incoming.write(workspace, "a", b"new", limits) == 3
+    assert files.edit(workspace, "a", Edit("new", "newer"), limits).size == 5
+    os.link(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(FileRefused, match="no more files"):
+        incoming.write(workspace, "a", b"third", limits)
+
+
+def test_directories_are_made_when_the_file_comes_and_go_if_it_cannot(
+    workspace: Beneath, tmp_path: Path
+) -> None:
+    """Here something takes the file's name at the last moment."""
+    (tmp_path / "d").mkdir()
+    with incoming.incoming(workspace, "d/e/f/file", ROOMY_ALLOWANCE) as file:
+        file.write(b"data")
+        assert list((tmp_path / "d").iterdir()) == []
+        (tmp_path / "d" / "e").mkdir()
+        (tmp_path / "d" / "e" / "f").touch()
+        with pytest.raises(FileRefused, match="directory"):
+            file.commit()
+    assert [one.name for one in (tmp_path / "d" / "e").iterdir()] == ["f"]
+    with incoming.incoming(workspace, "x/y/file", ROOMY_ALLOWANCE) as file:
+        file.commit()
+        assert file.made == 2
+    incoming.unmake(workspace, ("x", "y"), 2)
+    assert (tmp_path / "x" / "y" / "file").exists()
+
+
+def test_a_workspace_that_cannot_be_measured_takes_no_file(
+    workspace: Beneath, tmp_path: Path
+) -> None:
+    """It may be full, and it may not: that is what is said."""
+    (tmp_path / "one").touch()
+    for number in range(9):
+        os.link(tmp_path / "one", tmp_path / f"{number}")
+    with pytest.raises(FileRefused, match="cannot be measured"):
+        incoming.write(workspace, "file", b"", Limits(workspace_files=3))
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(workspace: Beneath, tmp_path: Path) -> None:
     """Bytes come in pieces; without the last word there is no file."""
-    room = incoming.Room.of(workspace, ROOMY)
-    with incoming.incoming(workspace, "file", room) as file:
+    with incoming.incoming(workspace, "file", ROOMY_ALLOWANCE) as file:
         file.write(b"half")
     assert list(tmp_path.iterdir()) == []
 
@@ -192,6 +239,28 @@ def test_an_edit_that_does_not_fit_says_why(
     assert remedy in refused.value.remedy
 
 
+def test_an_edit_is_measured_before_it_is_made(workspace: Beneath, tmp_path: Path) -> None:
+    """A small request can ask for a file of gigabytes; or, missing, for a list of all words."""
+    (tmp_path / "file").write_bytes(b"a " * (1 << 19))
+    everywhere = Edit("a", "b" * 8000, everywhere=True)
+
+    def edit() -> None:
+        for change in (everywhere, Edit("a  nowhere", "")):
+            with pytest.raises(FileRefused):
+                files.edit(workspace, "file", change, ROOMY)
+
+    assert peak(edit) < 8 << 20
+
+
+def test_text_that_no_file_can_hold_is_refused(workspace: Beneath, tmp_path: Path) -> None:
+    """Half of a surrogate pair is no byte in disguise."""
+    (tmp_path / "file").write_bytes(b"a\xff")
+    for change in (Edit("\ud800", "b"), Edit("a", "\ud800")):
+        with pytest.raises(FileRefused, match="a character that cannot be"):
+            files.edit(workspace, "file", change, ROOMY)
+    assert files.edit(workspace, "file", Edit("a\udcff", "\udcfe"), ROOMY).size == 1
+
+
 # ---- searching by name ----
 
 
@@ -219,13 +288,38 @@ def test_patterns_match_as_in_a_shell(
     assert [one.path for one in files.glob(workspace, pattern).entries] == expected
 
 
+def test_a_search_where_nothing_can_be_searched_is_refused(
+    workspace: Beneath, tmp_path: Path
+) -> None:
+    """A directory that is not there, and a file in place of one, as `list` refuses them."""
+    (tmp_path / "file").touch()
+    (tmp_path / "closed").mkdir(mode=0)
+    for path, why in (("nothing", "does not exist"), ("file", "what is not a directory")):
+        with pytest.raises(FileRefused, match=why):
+            files.glob(workspace, "*", path)
+        with pytest.raises(FileRefused, match=why):
+            files.listing(workspace, path)
+    assert files.glob(workspace, "*", "closed").entries == ()
+    assert files.listing(workspace, "closed").entries == ()
+
+
+def test_a_pattern_costs_no_more_than_its_parts(workspace: Beneath, tmp_path: Path) -> None:
+    """Runs of `**` are one, and there is a limit to the others."""
+    for number in range(100):
+        (tmp_path / f"{number}").touch()
+    assert len(Glob("/".join(["**"] * 100)).components) == 1
+    assert len(files.glob(workspace, "/".join(["**", "*"] * 50)).entries) == 0
+    with pytest.raises(FileRefused, match="more than 100 parts"):
+        files.glob(workspace, "*/" * 101)
+
+
 @given(
     pattern=st.lists(st.sampled_from(["**", "*", "a", "b*"]), min_size=1, max_size=5),
     path=st.lists(st.sampled_from(["a", "b", "bc"]), min_size=1, max_size=6),
 )
 def test_the_matcher_agrees_with_its_definition(pattern: list[str], path: list[str]) -> None:
     """A recursion that is too slow for use says what must come out."""
-    matcher = Glob.of("/".join(pattern))
+    matcher = Glob("/".join(pattern))
     state = matcher.begin()
     for name in path:
         state = matcher.step(state, name)
@@ -261,6 +355,28 @@ def test_a_tree_is_removed_whatever_it_holds(workspace: Beneath, tmp_path: Path)
         removal.remove(workspace, "tree")
     with pytest.raises(FileRefused, match="workspace itself"):
         removal.remove(workspace, ".")
+
+
+def test_what_a_removal_has_left_goes_with_the_next_one(
+    workspace: Beneath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal names it; names that only look like it stay, and so does what is at work."""
+    for name in ("tree/a/b", "other", ".removing-notes"):
+        (tmp_path / name).mkdir(parents=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(removal, "_SECONDS", -1.0)
+        with pytest.raises(FileRefused, match="takes longer") as refused:
+            removal.remove(workspace, "tree")
+    (left,) = removal.left(workspace)
+    assert left in refused.value.remedy
+    with removal._Removal.at(workspace) as busy:
+        (tmp_path / "busy").mkdir()
+        busy.move_aside(busy.top, "busy")
+        assert removal.remove(workspace, "other") == 1
+        assert sorted(one.name for one in tmp_path.iterdir()) == [*busy.pending, ".removing-notes"]
+    removal.sweep(workspace)
+    assert [one.name for one in tmp_path.iterdir()] == [".removing-notes"]
+    (tmp_path / ".removing-notes").rmdir()
 
 
 @pytest.mark.parametrize("rounds", [60, pytest.param(600, marks=pytest.mark.slow)])
@@ -317,6 +433,40 @@ def test_grep_finds_lines_by_file_and_number(tmp_path: Path) -> None:
     assert [(one.path, one.line) for one in everywhere.matches] == [("b.txt", 1), ("d/a\nb.py", 2)]
     assert [one.path for one in found(tmp_path, "nee", "*.py").matches] == ["d/a\nb.py"]
     assert [one.path for one in found(tmp_path, "nee", "d/*").matches] == ["d/a\nb.py"]
+
+
+@pytest.mark.parametrize("pattern", ["**/*.py", "s/*.py", "*.py", "s/**", ".h/*", "**", "*/t/*"])
+def test_grep_and_glob_choose_the_same_files(
+    workspace: Beneath, tmp_path: Path, pattern: str
+) -> None:
+    """But for a pattern without a slash, which is of names at any depth."""
+    for path in ("a.py", "s/b.py", "s/t/c.py", ".h/x.py", "s/.x.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("needle\n")
+    wanted = pattern if "/" in pattern else f"**/{pattern}"
+    listed = files.glob(workspace, wanted).entries
+    chosen = sorted(one.path for one in found(tmp_path, "needle", pattern).matches)
+    assert chosen == [one.path for one in listed if one.kind == "file"]
+    below = sorted(one.path for one in found(tmp_path, "needle", "*.py", "s").matches)
+    assert below == ["s/b.py", "s/t/c.py"]
+
+
+def test_grep_refuses_a_place_and_a_pattern_that_are_none(tmp_path: Path) -> None:
+    """As the other operations do, and not by finding nothing."""
+    (tmp_path / "link").symlink_to(".")
+    for path, why in (("typo", "does not exist"), ("../x", "not in the"), ("link", "link")):
+        with pytest.raises(FileRefused, match=why):
+            found(tmp_path, "x", "", path)
+    for glob in ("../*", "/", "*/" * 101):
+        with pytest.raises(FileRefused, match=r"pattern cannot|cannot be a pattern"):
+            found(tmp_path, "x", glob)
+    with pytest.raises(FileRefused, match="no regular expression"):
+        found(tmp_path, "\ud800")
+
+
+def test_what_grep_looks_for_is_not_to_be_seen_in_its_code() -> None:
+    """Code that mentions such a package gets it loaded before it runs."""
+    assert "numpy" not in grep.grep_job("import numpy", "numpy/*")
 
 
 def test_grep_says_when_there_is_more_and_when_the_pattern_is_wrong(tmp_path: Path) -> None:

@@ -336,6 +336,26 @@ async def test_a_signal_reaches_the_jobs_main_process(running: Running, session:
     assert (result.reason, result.code, result.stdout) == ("exit", 0, b"up\ncaught\n")
 
 
+async def test_a_signal_overtakes_input_that_nobody_reads(running: Running) -> None:
+    """Ctrl-C is needed most when a program has stopped listening."""
+    send, inbox = trio.open_memory_channel[bytes | int](2)
+    await send.send(b"x" * 1_000_000)
+    await send.send(int(signal.SIGTERM))
+    job = Job("python", "import time; time.sleep(60)", "behind", stdin=True)
+    with trio.fail_after(20):
+        result = await running.client.run(job, inbox=inbox)
+    assert (result.reason, result.code) == ("signal", signal.SIGTERM)
+
+
+async def test_a_signal_that_comes_before_long_code_waits_for_it(running: Running) -> None:
+    send, inbox = trio.open_memory_channel[bytes | int](1)
+    await send.send(int(signal.SIGTERM))
+    code = "#" + "x" * 900_000 + "\nimport time; time.sleep(60)"
+    with trio.fail_after(20):
+        result = await running.client.run(Job("python", code, "behind"), inbox=inbox)
+    assert (result.reason, result.code) == ("signal", signal.SIGTERM)
+
+
 async def test_files_that_were_asked_for_come_back_with_the_result(running: Running) -> None:
     code = "mkdir -p out; echo 1,2 > out/a.csv; echo 3 > b.txt; ln -s /etc/passwd trap.csv"
     job = Job("bash", code, "artifacts", artifacts=("out/*.csv", "*.csv", "none*"))

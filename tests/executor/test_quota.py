@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from executor import quota, removal
 from executor.beneath import Beneath
 from executor.file_values import Usage
-from executor.quota import Free, Watcher
+from executor.quota import SAMPLE_SECONDS, Free, Watcher
 from executor.settings import Limits
 from tests.executor import trees
 
@@ -118,6 +118,25 @@ def test_a_job_is_frozen_for_a_third_of_its_time_at_most(took: float, after: flo
     assert allowed == (took + after >= took + 2 * took)
 
 
+def test_what_was_measured_before_the_job_spares_it_the_first_walk() -> None:
+    watcher = Watcher(LIMITS, Usage(100, 1), Free(10_000_000, 0))
+    watcher.begin(5.0)
+    assert not watcher.suspicious(5.002, Free(10_000_000, 0))
+    unmeasured = Watcher(LIMITS, Usage(100, 1, complete=False), Free(10_000_000, 0))
+    unmeasured.begin(5.0)
+    assert unmeasured.suspicious(5.002, Free(10_000_000, 0))
+
+
+@given(used=st.integers(0, 300 << 20), fallen=st.integers(-(1 << 30), 1 << 30))
+def test_the_less_is_left_the_sooner_is_the_next_look(used: int, fallen: int) -> None:
+    """Never later than usual, and never so soon that looking is all that is done."""
+    watcher = Watcher(Limits(), Usage(used, 1), Free(1 << 40, 0))
+    watcher.begin(0.0)
+    pause = watcher.pause(Free((1 << 40) - fallen, 0))
+    less = watcher.pause(Free((1 << 40) - fallen - (8 << 20), 0))
+    assert 0.004 <= less <= pause <= SAMPLE_SECONDS
+
+
 @given(used=SIZES, files=st.integers(0, 200))
 def test_only_a_walk_decides_that_it_is_too_much(used: int, files: int) -> None:
     """One byte or one file over is over, and the limit itself is not."""
@@ -198,6 +217,19 @@ async def test_a_cancelled_watch_leaves_the_job_thawed(tmp_path: Path) -> None:
         while trees.descriptors() > before:  # noqa: ASYNC110 - a walk may still be ending
             await trio.sleep(0.01)
     assert not job.over
+
+
+async def test_a_walk_that_is_cancelled_before_it_begins_leaves_no_descriptor(
+    tmp_path: Path,
+) -> None:
+    """The first thing that waiting for a thread does is to look whether it is cancelled."""
+    before = trees.descriptors()
+    with Beneath.at(str(tmp_path)) as workspace:
+        for _ in range(10):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await quota._measured(workspace, LIMITS)
+    assert trees.descriptors() == before
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from executor import messages, protocol
+from executor import messages, protocol, server
 from executor.client import ExecutorClient, ExecutorUnavailable, Job
+from executor.job import Runner
+from executor.output import Output
 from executor.protocol import Frame, FrameReader, FrameType
+from executor.server import Server
+from executor.settings import Limits, Settings
 from executor.wire import FrameStream
 from tests.executor import harness
 from tests.executor.harness import Running
@@ -163,3 +170,90 @@ async def test_stopping_the_executor_ends_its_jobs_as_cancelled() -> None:
         )
         assert (result.reason, result.detail) == ("cancelled", "the executor is stopping")
         assert running.process.wait(10) == 0
+
+
+async def test_a_client_that_goes_while_it_gets_its_files_is_no_harm(running: Running) -> None:
+    code = "open('big', 'wb').write(b'x' * 15_000_000)"
+    job = Job("python", code, "vanishes", artifacts=("big",))
+    async with await trio.open_unix_socket(running.settings.socket) as stream:
+        frames = FrameStream(stream)
+        await frames.send(protocol.control(FrameType.RUN, messages.job_to_json(job)))
+        with trio.fail_after(30):
+            while (frame := await frames.receive()) and frame.type is not FrameType.ARTIFACT:
+                pass
+    assert frame is not None
+    result = await running.client.run(Job("bash", "ls big", "vanishes"))
+    assert result.stdout == b"big\n"
+
+
+# ---- a server of our own, in this process ----
+
+
+class _Talkative:
+    """A runner whose jobs print more than a socket holds."""
+
+    settings = Settings(socket="", workspaces="", limits=Limits(output_bytes=4 * 1024**2))
+
+    def __init__(self) -> None:
+        self.stopping = trio.Event()
+
+    async def run(self, job: Job, output: Output, _inbox: object) -> messages.Result:
+        if job.code == "fail":
+            raise RuntimeError("a bug of ours")
+        output.begin(messages.Started(("none",)))
+        output.stdout.write(b"o" * 900_000)
+        return messages.Result("exit", 0)
+
+
+@contextlib.asynccontextmanager
+async def serving(path: Path) -> AsyncIterator[str]:
+    """A server that runs nothing; gives the path of its socket."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path / "socket"))
+        listener.listen()
+        listener.setblocking(False)
+        runner = cast("Runner", _Talkative())
+        status = messages.Status((), (), ())
+        ours = Server(runner, frozenset({os.getuid()}), lambda: status)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: ours.serve(listener, ready=lambda: None))
+            yield str(path / "socket")
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_client_that_says_nothing_is_hung_up_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_OPENING_SECONDS", 0.1)
+    async with serving(tmp_path) as path, await trio.open_unix_socket(path) as silent:
+        with trio.fail_after(20):
+            assert await silent.receive_some() == b""
+        assert (await ExecutorClient(path).status()).layers == ()
+
+
+async def test_a_bug_in_one_conversation_ends_no_other(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(tmp_path) as path:
+        with pytest.raises(ExecutorUnavailable):
+            await ExecutorClient(path).run(Job("bash", "fail", "w"))
+        assert (await ExecutorClient(path).status()).layers == ()
+    assert "a bug of ours" in capfd.readouterr().err
+
+
+async def test_a_delivery_that_was_cut_short_sends_nothing_more(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    """It was cut within a frame: a result would be read as the rest of it."""
+    async with serving(tmp_path) as path, await trio.open_unix_socket(path) as stream:
+        job = Job("bash", "", "w")
+        run = protocol.control(FrameType.RUN, messages.job_to_json(job))
+        await FrameStream(stream).send(run)
+        await wait_all_tasks_blocked(0.05)
+        mock_clock.jump(server._DELIVERY_SECONDS + 1)
+        await wait_all_tasks_blocked(0.05)
+        sent = b""
+        while piece := await stream.receive_some():
+            sent += piece
+    assert len(sent) > 0
+    assert b"reason" not in sent

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trio
+from trio.testing import MockClock
 
+from executor.boxes import Box
 from executor.client import Job, Limits, Result
+from executor.sessions import Sessions
 from tests.executor import harness
 from tests.executor.harness import Running
 
@@ -181,6 +185,37 @@ async def test_the_longest_unused_session_makes_room() -> None:
         assert (await cell(running, "pass", session="first")).session == "new"
 
 
+class _SlowToClose:
+    """A box whose closing takes a while, in which others take and keep theirs."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def aclose(self) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1)
+        self.closed = True
+
+
+async def test_sessions_are_taken_and_kept_while_others_are_closed(
+    autojump_clock: MockClock,
+) -> None:
+    """Two are due; while the first is being closed, the second's cell comes too late for it."""
+    sessions = Sessions(most=4, idle_seconds=10)
+    boxes = [_SlowToClose() for _ in range(3)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sessions.run)
+        for number, box in enumerate(boxes[:2]):
+            await sessions.keep(("w", str(number)), cast("Box", box))
+        await trio.sleep(10.5)
+        assert sessions.take(("w", "1")) is None
+        await sessions.keep(("w", "1"), cast("Box", boxes[2]))
+        await trio.sleep(5)
+        assert [box.closed for box in boxes] == [True, True, False]
+        nursery.cancel_scope.cancel()
+    assert boxes[2].closed
+
+
 async def test_an_unused_session_ends() -> None:
     short = {"session_idle_seconds": 0.2, "warm_boxes": 0}
     with harness.place() as where, harness.executor(where, **short) as running:
@@ -220,3 +255,91 @@ async def test_a_cell_that_is_cancelled_at_once_never_runs_as_the_next(running: 
         assert (result.reason, result.stdout) == ("exit", b"%d\n" % number), result
         if result.session == "new":  # it was cancelled before there was a cell
             await cell(running, "import time", session="hasty")
+
+
+# What a session's processes may try between two cells, when nobody watches: `late` would be there.
+_LATE = "open('late', 'w').write('x')"
+_AFTER_THE_END = {
+    "hook": (
+        "import os, threading, time\n"
+        "def late():\n"
+        "    time.sleep(0.3)\n"
+        f"    {_LATE}\n"
+        "os.register_at_fork(after_in_child=lambda: threading.Thread(target=late).start())\n"
+    ),
+    "liar": (
+        "import os, time\n"
+        "os.write(3, b'done 0 0.0 0')\n"
+        "time.sleep(0.3)\n"
+        f"{_LATE}\n"
+        "time.sleep(100)\n"
+    ),
+    "liar-with-a-thread": (
+        "import os, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(100,), daemon=True).start()\n"
+        "os.write(3, b'done 0 0.0 0')\n"
+        "os.read(3, 3)\n"
+        "if os.fork() == 0: os.write(3, b'next 0 0 0')\n"
+        "time.sleep(0.3)\n"
+        f"{_LATE}\n"
+        "time.sleep(100)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _AFTER_THE_END)
+async def test_nothing_of_a_session_runs_between_two_cells(running: Running, name: str) -> None:
+    """No clock, no quota and no lock hold it then. All that is left of it is stopped."""
+    key = f"between-{name}"
+    result = await cell(running, _AFTER_THE_END[name], session=key, workspace=key)
+    assert result.reason == "exit", result
+    if result.session == "lost":
+        assert _boxes_in(running, key) == []
+        return
+    (box,) = _boxes_in(running, key)
+    states = [_state(pid) for pid in _below(box)]
+    assert states
+    assert set(states) == {"T"}
+    assert not (running.workspace(key) / "late").exists()
+
+
+def _boxes_in(running: Running, key: str) -> list[int]:
+    """The first processes of the boxes that are in this workspace."""
+    where = running.workspace(key)
+    zygotes = harness.children(running.pid)
+    boxes = [pid for zygote in zygotes for pid in harness.children(zygote)]
+    return [pid for pid in boxes if where.samefile(f"/proc/{pid}/cwd")]
+
+
+def _below(pid: int) -> list[int]:
+    return [each for child in harness.children(pid) for each in (child, *_below(child))]
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+async def test_a_session_writes_again_when_there_is_room_again(running: Running) -> None:
+    """One that began in a full workspace is not held to that for ever."""
+    key = "room"
+    small = Limits(workspace_files=2, wall_seconds=20)
+
+    async def run(code: str) -> Result:
+        job = Job("python", code, key, small, session=key)
+        return await running.client.run(job)
+
+    await running.client.run(Job("bash", "touch a b c; echo x > d", key))
+    write = "with open('a', 'w') as file: print(file.write('more'))"
+    full = await run(write)
+    assert full.code == 1
+    assert "none can be written" in full.detail
+    assert (await run("import os; [os.unlink(name) for name in 'abcd']")).code == 0
+    again = await run(write)
+    assert (again.stdout, again.session) == (b"4\n", "kept"), again
+
+
+async def test_each_cell_has_the_limits_of_its_own_job(running: Running) -> None:
+    ask = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    for files in (40, 90, 50):
+        job = Job("python", ask, "limits", Limits(open_files=files), session="limits")
+        assert (await running.client.run(job)).stdout == b"%d\n" % files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import shutil
@@ -88,6 +89,25 @@ async def test_as_an_ordinary_user_it_works_and_says_that_the_uid_is_shared() ->
     assert status.shared_uid
     assert any("the daemon's own" in note for note in status.notes)
     assert result.stdout == b"1\n"
+
+
+@pytest.mark.skipif(not harness.IS_ROOT, reason="only root can give groups")
+@pytest.mark.parametrize("layer", ["namespaces", "firejail"])
+async def test_a_developers_groups_open_nothing_to_a_job(layer: str) -> None:
+    """Nearly every account has some, such as that of docker, and only root could take them off."""
+    groups = tuple(grp.getgrnam(name).gr_gid for name in ("video", "sudo"))
+    who = AsWhom(start_as=harness.USER, user=None, groups=groups)
+    with harness.place() as where:
+        secret = where / "secret"
+        secret.write_text("secret")
+        os.chown(secret, 0, groups[0])
+        secret.chmod(0o640)
+        stack = (layer, "seccomp", "rlimit", "subreaper")
+        with harness.executor(where, who, stack=stack) as running:
+            assert set(groups) <= set(map(int, _status(running.pid)["Groups"].split()))
+            result = await running.client.run(Job("bash", f"echo ran; cat {secret}", "mine"))
+    assert result.stdout == b"ran\n"
+    assert b"No such file" in result.stderr
 
 
 def test_an_ordinary_user_may_not_do_without_isolation() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import trio
 
@@ -115,6 +117,39 @@ async def test_a_workspace_that_its_job_has_closed_is_open_again(running: Runnin
     await run(running, Job("bash", "echo kept > file; chmod 0 .", "closed"))
     result = await run(running, Job("bash", "cat file", "closed"))
     assert result.stdout == b"kept\n"
+
+
+async def test_a_job_may_close_its_workspace_while_it_is_watched(running: Running) -> None:
+    """It is measured all the same: whoever owns a directory can open it."""
+    code = "import os, time; os.chmod('.', 0); time.sleep(1.5); os.chmod('.', 0o700)"
+    result = await run(running, Job("python", code, "closing"))
+    assert (result.reason, result.code, result.detail) == ("exit", 0, "")
+
+
+async def test_a_workspace_that_cannot_be_measured_is_said_to_be_that(running: Running) -> None:
+    """One file with more names than there may be files: nobody says that it is too large."""
+    code = (
+        "import os, time; open('f', 'w').close(); [os.link('f', str(n)) for n in range(300)]; "
+        "time.sleep(3)"
+    )
+    limits = Limits(workspace_files=100)
+    result = await run(running, Job("python", code, "links", limits))
+    assert (result.reason, "cannot be measured" in result.detail) == ("disk", True)
+    result = await run(running, Job("bash", "true", "links", limits))
+    assert "cannot be measured" in result.detail
+
+
+async def test_what_a_killed_executor_was_removing_is_gone_after_the_next_start() -> None:
+    """Beside the workspaces and in one; the revision of that one goes up."""
+    aside = f".removing-{'0' * 16}-{'1' * 16}"
+    with harness.place() as where:
+        with harness.executor(where) as running:
+            before = (await run(running, Job("bash", f"mkdir -p {aside}/d", "w"))).revision
+            left = [running.workspace("w") / aside, running.workspace(aside)]
+            shutil.copytree(left[0], left[1])
+        with harness.executor(where) as running:
+            await harness.until(lambda: not any(one.exists() for one in left))
+            assert (await running.client.files("w").list()).revision > before
 
 
 async def test_the_revision_survives_the_executor_being_killed() -> None:
