@@ -63,7 +63,7 @@ class Journal(Protocol):
     async def tool_finished(self, call: ToolCall, outcome: ToolOutcome) -> str:
         """Keep a call's result, and queue its files for the chat, in the same transaction.
 
-        Returns the result's text as it was kept: it says so when a file could not be.
+        Returns the result's text as it was kept: it says what became of each file.
         """
         ...
 

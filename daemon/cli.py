@@ -274,14 +274,12 @@ def _print_report(report: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _executor(options: argparse.Namespace) -> int:
+    if options.action == "run":
+        return _become_executor(options)
     from daemon import config  # noqa: PLC0415
 
     settings = config.load(options.config).executor
-    if options.action == "status":
-        return _executor_status(settings)
-    if options.action == "probe":
-        return _executor_probe(settings)
-    return _become_executor(settings, options.user)
+    return (_executor_status if options.action == "status" else _executor_probe)(settings)
 
 
 def _executor_status(settings: Settings) -> int:
@@ -306,10 +304,23 @@ def _executor_probe(settings: Settings) -> int:
     return EXIT_OK if probed.held else 1
 
 
-def _become_executor(settings: Settings, user: str | None) -> NoReturn:
+def _become_executor(options: argparse.Namespace) -> NoReturn:
     """Replace this process: nothing of the command line's memory or environment is left."""
     from executor import launch  # noqa: PLC0415
 
-    command = launch.command(settings, user=user)
+    command = launch.command(_executor_settings(options.config), user=options.user)
     environment = {**command.env, **launch.from_manager()}
     os.execve(command.argv[0], list(command.argv), environment)  # noqa: S606 -- argv is a list: no shell
+
+
+def _executor_settings(path: Path) -> Settings:
+    """What the executor needs of the configuration. Who waits for it is told if there is none."""
+    from daemon import config  # noqa: PLC0415
+
+    try:
+        return config.load(path).executor
+    except FamulusError as error:
+        from executor import activation  # noqa: PLC0415 -- only for errors
+
+        activation.refuse_early(error.cause, error.remedy)
+        raise

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from daemon.codewatch import CodeWatch
 from daemon.sidecar import Sidecar
 from executor.client import ExecutorClient, ExecutorUnavailable, Job, OnOutput, Result, Status
+
+# Ends of a job that may mean that the executor is not what it was.
+_NOT_RUN = frozenset({"denied", "executor_error"})
 
 
 @frozen
@@ -18,12 +22,19 @@ class CodeGate:
     """`executor.client.ExecutorClient` behind the state of our own child, if we have one."""
 
     client: ExecutorClient
+    watch: CodeWatch
     sidecar: Sidecar | None = None
 
     async def run(self, job: Job, *, on_output: OnOutput | None = None) -> Result:
         """Run a job, as the client does; a child's refusal is an ExecutorUnavailable."""
-        await self._pass()
-        return await self.client.run(job, on_output=on_output)
+        try:
+            await self._pass()
+            result = await self.client.run(job, on_output=on_output)
+        except ExecutorUnavailable:
+            self.watch.job_ended(ran=False)
+            raise
+        self.watch.job_ended(ran=result.reason not in _NOT_RUN)
+        return result
 
     async def status(self) -> Status:
         await self._pass()

@@ -27,6 +27,7 @@ from daemon.chat.intake import Access
 from daemon.chat.lanes import Lanes
 from daemon.chat.router import Router
 from daemon.codegate import CodeGate
+from daemon.codewatch import CodeWatch
 from daemon.config import Config, load
 from daemon.errors import FamulusError, Fatal
 from daemon.report import Report
@@ -112,6 +113,7 @@ class Daemon:
     with_executor: bool = False
     health: Health = field(factory=Health)
     watchdog: host.Watchdog = field(factory=host.Watchdog.from_environment)
+    code: CodeWatch = field(factory=CodeWatch)
     executor: CodeGate = field(init=False)
     sidecar: Sidecar | None = field(init=False)
     turns: TurnRunner | None = field(default=None, init=False)
@@ -125,7 +127,7 @@ class Daemon:
     def __attrs_post_init__(self) -> None:
         config = self.config
         self.sidecar = Sidecar.of(config.executor) if self.with_executor else None
-        self.executor = CodeGate(ExecutorClient(config.executor.socket), self.sidecar)
+        self.executor = CodeGate(ExecutorClient(config.executor.socket), self.code, self.sidecar)
         self.spool = Spool(config.state_dir / SPOOL)
         self.outbox = Outbox(self.database, self.boot, self.sending.call, self.spool)
         self.lanes = Lanes(
@@ -150,7 +152,7 @@ class Daemon:
             self._intake_state,
         )
         self.report = Report(
-            self.database, self.health, self.lanes, self.poll, self.executor, config.model.name
+            self.database, self.health, self.lanes, self.poll, self.code, config.model.name
         )
 
     async def _run_turn(self, turn: TurnRow) -> bool:
@@ -207,12 +209,17 @@ class Daemon:
         await self._sweep_spool()
         await self._start(nursery, "lanes", self.lanes.run, ready=True)
         await self._start(nursery, "upkeep", self._upkeep)
-        await self._start(nursery, "executor watch", self.report.watch_executor)
+        await self._start(nursery, "executor watch", self.code.run, self.executor.status)
 
     async def _sweep_spool(self) -> None:
         """Remove what a kill left in the spool. Before the lanes, which alone put things there."""
         named = await self.database.read(outbox.files)
-        removed = await trio.to_thread.run_sync(self.spool.sweep, named)
+        try:
+            removed = await trio.to_thread.run_sync(self.spool.sweep, named)
+        except OSError as error:
+            # What lies there too long is no reason to answer nobody.
+            _log.error("the spool could not be swept", error=error)
+            return
         if removed:
             _log.info("files that nobody waits for removed", count=removed)
 
@@ -256,6 +263,7 @@ class Daemon:
         """Read the token anew (the one thing that may change under us), and try the sandbox."""
         if self.sidecar is not None:
             self.sidecar.reload()
+        self.code.want()
         try:
             token = load(self.config_path).telegram.token.reveal()
         except FamulusError as error:

@@ -6,6 +6,7 @@ who wants to see it, or has changed something on the host since.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import trio
@@ -15,10 +16,11 @@ from daemon.errors import FamulusError
 from executor import probe
 from executor.boxes import ENVIRONMENT
 from executor.client import ExecutorClient, ExecutorUnavailable, Job, Result, Status
+from executor.errors import FileRefused
 from executor.isolation.layer import Capability
 from executor.settings import Settings
 
-# A workspace of its own, which the probe at start uses too.
+# A workspace of its own, which the probe at start uses too. It is no chat's, and so removed again.
 _WORKSPACE = "probe"
 
 
@@ -48,7 +50,10 @@ async def _ask(settings: Settings) -> tuple[Status, Result]:
     client = ExecutorClient(settings.socket)
     status = await client.status()
     code = probe.code(f"{settings.workspaces}/.canary", settings.workspaces)
-    return status, await client.run(Job("python", code, _WORKSPACE))
+    result = await client.run(Job("python", code, _WORKSPACE))
+    with contextlib.suppress(FileRefused):  # another probe was quicker
+        await client.files(_WORKSPACE).discard()
+    return status, result
 
 
 def _report(status: Status, findings: tuple[probe.Finding, ...]) -> dict[str, Any]:

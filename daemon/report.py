@@ -9,18 +9,16 @@ import trio
 from attrs import define, field
 
 from daemon.chat.lanes import Lanes
-from daemon.codegate import CodeGate
+from daemon.codewatch import CodeWatch
 from daemon.store import status
 from daemon.store.db import Database
 from daemon.supervise import Health
 from daemon.telegram.poll import Poll
 from daemon.version import VERSION
-from executor.client import ExecutorUnavailable
 
-WATCH_SECONDS = 30.0  # between two questions to the executor
-WATCH_AGAIN = 3.0  # while it is off: somebody is probably starting it
 ASK_SECONDS = 3.0  # an executor that is starting, or hangs, must not keep the rest from view
-OFF = "off"
+SOON_SECONDS = 1.0  # one that runs answers in milliseconds; later than this it is starting
+NEWS_SECONDS = 30.0  # an answer that is older is shown with its age
 
 
 @define
@@ -31,40 +29,37 @@ class Report:
     health: Health
     lanes: Lanes
     poll: Poll
-    executor: CodeGate
+    code: CodeWatch
     model: str
     started: float = field(factory=time.time)  # Unix seconds
-    executor_line: str = "starting"
-
-    async def watch_executor(self) -> None:
-        """Keep `executor_line` current, for ever."""
-        while True:
-            self.executor_line = await self._ask_executor()
-            off = self.executor_line.startswith(OFF)
-            await trio.sleep(WATCH_AGAIN if off else WATCH_SECONDS)
 
     def lines(self) -> list[str]:
-        """The state of the process for a chat, a line each."""
+        """The state of the process for a chat, a line each.
+
+        It is made within the router's transaction, so it tells what is known of the executor, and
+        has it asked for the next time.
+        """
+        self.code.want()
         running, waiting = self.lanes.board.running, self.lanes.board.waiting
         return [
             f"Famulus {VERSION}, up {_span(time.time() - self.started)}",
             f"model: {self.model}",
             f"Telegram: {self._poll_line()}",
             f"turns: {running} running, {waiting} waiting",
-            f"code: {self.executor_line}",
+            f"code: {self._code_line()}",
         ]
 
     async def verb(self, _request: dict[str, Any]) -> dict[str, Any]:
         """The answer to the control socket's `status`."""
         with trio.move_on_after(ASK_SECONDS):
-            self.executor_line = await self._ask_executor()
+            await self.code.fresh()
         return {
             "version": VERSION,
             "started": self.started,
             "model": self.model,
             "telegram": self._poll_line(),
             "turns": {"running": self.lanes.board.running, "waiting": self.lanes.board.waiting},
-            "code": self.executor_line,
+            "code": self._code_line(),
             "rows": await self.database.read(status.counts),
             "tasks": self.health.report(),
         }
@@ -75,15 +70,13 @@ class Report:
             return note
         return f"{note}, last answer {_span(trio.current_time() - self.poll.last_answer)} ago"
 
-    async def _ask_executor(self) -> str:
-        try:
-            found = await self.executor.status()
-        except ExecutorUnavailable as error:
-            return f"{OFF}: {error}"
-        if found.unavailable:
-            return f"{OFF}: {found.unavailable}"
-        soft = f" (soft: {', '.join(found.soft)})" if found.soft else ""
-        return f"in a sandbox of {' + '.join(found.layers)}{soft}"
+    def _code_line(self) -> str:
+        now, asked, answer = trio.current_time(), self.code.asked, self.code.answer
+        if answer is None or (asked is not None and now - asked > SOON_SECONDS):
+            return "starting"
+        if now - answer.at < NEWS_SECONDS:
+            return answer.words
+        return f"{answer.words} (as of {_span(now - answer.at)} ago; asking again)"
 
 
 def _span(seconds: float) -> str:

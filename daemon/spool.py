@@ -10,16 +10,27 @@ Everything here blocks, in the manner of disks, and is meant for a thread.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from attrs import frozen
+from attrs import field, frozen
+
+# What waits shares its disk with the database, which a full disk would stop. With Telegram out of
+# reach, this is the files of some 25 jobs that give back all they may.
+MOST_BYTES = 500_000_000
 
 _KEY = re.compile(r"[0-9a-f]{32}")
+_OURS = re.compile(r"[0-9a-f]{32}(\.new)?")
+
+
+class SpoolFull(Exception):
+    """There is no room for the file until others have been sent."""
 
 
 @frozen
@@ -27,45 +38,76 @@ class Spool:
     """The directory `path`, made when the first file is kept; only its owner may look into it."""
 
     path: Path
+    most_bytes: int = MOST_BYTES
+    _keeping: threading.Lock = field(factory=threading.Lock, init=False, repr=False, eq=False)
 
     def keep(self, data: bytes) -> str:
         """Write a file that survives a power failure, and give the key that it has here.
 
-        Raises OSError, and leaves nothing then.
+        Raises OSError or SpoolFull, and leaves nothing then (what a failing disk does not let us
+        take back is the next start's to remove).
         """
-        self.path.mkdir(mode=0o700, exist_ok=True)
         key = secrets.token_hex(16)
-        unfinished = self.path / f"{key}.new"
-        try:
-            _write(unfinished, data)
-            unfinished.rename(self.path / key)
-        except OSError:
-            unfinished.unlink(missing_ok=True)
-            raise
-        _sync_directory(self.path)
+        unfinished, finished = self.path / f"{key}.new", self.path / key
+        with self._keeping:  # one at a time, so that the room is still there when it is used
+            self._make()
+            if self._used() + len(data) > self.most_bytes:
+                raise SpoolFull
+            try:
+                _write(unfinished, data)
+                unfinished.rename(finished)
+                _sync_directory(self.path)
+            except OSError:
+                self.remove([unfinished.name, key])
+                raise
         return key
 
+    def _make(self) -> None:
+        if not self.path.is_dir():
+            self.path.mkdir(mode=0o700)
+            _sync_directory(self.path.parent)
+
+    def _used(self) -> int:
+        return sum(_size(entry) for entry in self._files())
+
+    def _files(self) -> Iterator[os.DirEntry[str]]:
+        """What is ours here: a file system of its own may hold a `lost+found`."""
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                if _OURS.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    yield entry
+
     def open(self, key: str) -> BinaryIO:
-        """Open a file for reading; the caller closes it. Raises OSError if it is not there."""
+        """Open a file for reading; the caller closes it.
+
+        Raises FileNotFoundError if it is gone for good, and any other OSError for now.
+        """
         if not _KEY.fullmatch(key):
             raise FileNotFoundError(key)
         return (self.path / key).open("rb")
 
     def remove(self, keys: Collection[str]) -> None:
-        """Remove files; those that are gone already are no matter."""
+        """Remove files; those that are gone already are no matter. Raises OSError."""
         for key in keys:
             (self.path / key).unlink(missing_ok=True)
 
     def sweep(self, named: Collection[str]) -> int:
-        """Remove all files that are not `named` by a row; gives their number.
+        """Remove all files that are not `named` by a row; gives their number. Raises OSError.
 
         For the start, while nobody keeps anything: a file comes before its row.
         """
         if not self.path.is_dir():
             return 0
-        orphans = [entry.name for entry in os.scandir(self.path) if entry.name not in named]
+        _sync_directory(self.path.parent)  # a kill may have come between its making and this
+        orphans = [entry.name for entry in self._files() if entry.name not in named]
         self.remove(orphans)
         return len(orphans)
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    with contextlib.suppress(FileNotFoundError):  # it was sent meanwhile
+        return entry.stat(follow_symlinks=False).st_size
+    return 0
 
 
 def _write(path: Path, data: bytes) -> None:

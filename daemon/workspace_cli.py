@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, TypeVar
 
 from daemon.errors import FamulusError
+from daemon.sizes import human
 
 if TYPE_CHECKING:
     from executor.client import ExecutorClient, FileClient
@@ -145,8 +146,8 @@ def _list(options: argparse.Namespace) -> int:
     sizes = [_size(one) for one in listing.entries]
     width = max((len(size) for size in sizes), default=0)
     for one, size in zip(listing.entries, sizes, strict=True):
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.modified))
-        print(f"{size:>{width}}  {when}  {shown(one.path)}{_MARKS.get(one.kind, '?')}")
+        name = f"{shown(one.path)}{_MARKS.get(one.kind, '?')}"
+        print(f"{size:>{width}}  {when(one.modified)}  {name}")
     if listing.cut:
         print(f"there are more than these {len(listing.entries)}", file=sys.stderr)
     return EXIT_OK
@@ -215,7 +216,7 @@ def _copy_out(options: argparse.Namespace, file: IO[bytes]) -> None:
 @contextlib.contextmanager
 def _appearing(dest: Path, *, replace: bool) -> Iterator[BinaryIO]:
     """A file that has its name when the block has ended well, and is gone otherwise."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{dest.name[:100]}.", dir=dest.parent)
+    descriptor, name = tempfile.mkstemp(prefix=".famulus.", dir=dest.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -223,9 +224,21 @@ def _appearing(dest: Path, *, replace: bool) -> Iterator[BinaryIO]:
         if replace:
             Path(name).replace(dest)
         else:
-            os.link(name, dest)  # fails if somebody has made it meanwhile
+            _give_name(Path(name), dest)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _give_name(file: Path, dest: Path) -> None:
+    """Let a file be called `dest`. Raises FileExistsError if somebody has made that meanwhile."""
+    try:
+        os.link(file, dest)
+    except FileExistsError:
+        raise
+    except OSError:
+        # FAT and some network file systems know no second name: take the name, then its place.
+        dest.touch(exist_ok=False)
+        file.replace(dest)
 
 
 def _umask() -> int:
@@ -364,16 +377,14 @@ class Progress:
             )
 
 
+def when(modified: float) -> str:
+    """A file's time, of which a job may make anything, also what is no date."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(modified))
+    except (OverflowError, OSError, ValueError):
+        return f"{'?':<16}"
+
+
 def shown(name: str) -> str:
     """A name as a terminal may have it: nothing in it moves the cursor or is no text."""
     return name if name.isprintable() else ascii(name)
-
-
-def human(size: int) -> str:
-    """Bytes as a person reads them: 999 B, 1.5 kB, 12.0 MB."""
-    value, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB"):
-        if value < 1000:  # noqa: PLR2004 -- the step between units
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

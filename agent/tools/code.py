@@ -3,8 +3,7 @@
 Nothing is run here. A call becomes a job over the executor's socket; cancelling the call closes
 the connection, and that kills the job. When no job can be run, the model is told why, so that it
 can tell the person. Pictures and files that a job gives back go to the chat with the tool's result;
-what the model reads of them is their names
-and sizes.
+what became of each is for the host to say, which looks at the bytes and keeps them.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Annotated, Protocol
 
 from agent.ports import OutFile, ToolOutcome
 from agent.tools.registry import Kind, Tool, ToolError, tool
-from executor.client import Artifact, ExecutorUnavailable, Job, Result
+from executor.client import ExecutorUnavailable, Job, Result
 
 ENDINGS = {
     "timeout": "stopped at its time limit",
@@ -27,8 +26,6 @@ ENDINGS = {
     "denied": "not run",
     "executor_error": "the executor failed",
 }
-
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 LOST = (
     "[the variables of earlier calls are gone: this call began without them; import and compute"
@@ -101,7 +98,8 @@ async def _run(executor: Runner, job: Job) -> ToolOutcome:
 def describe(result: Result) -> str:
     """A job's result as text for the model.
 
-    How it ended if not well, its output, its errors, and what became of variables and files.
+    How it ended if not well, its output, its errors, and what became of variables and of files that
+    it could not give back.
     """
     output = result.stdout.decode("utf-8", "replace").rstrip()
     errors = result.stderr.decode("utf-8", "replace").rstrip()
@@ -111,24 +109,9 @@ def describe(result: Result) -> str:
 
 
 def _notes(result: Result) -> list[str]:
-    sent = ", ".join(_as_sent(each) for each in result.artifacts)
     skipped = [f"[not sent: {each.name}: {each.why}]" for each in result.skipped]
     lost = [LOST] if result.session == "lost" else []
-    return [*lost, *([f"[sent to the chat: {sent}]"] if sent else []), *skipped]
-
-
-def _as_sent(file: Artifact) -> str:
-    """A file's name, with what a reader of the chat sees beside it: a picture, or a size."""
-    name = shown_name(file.name)
-    picture = PurePosixPath(name).suffix.lower() in PICTURES
-    return f"{name} ({'picture' if picture else size(len(file.data))})"
-
-
-def size(count: int) -> str:
-    """A number of bytes in words: 999 bytes, 12 kB, 3.4 MB."""
-    if count < 1000:  # noqa: PLR2004  (a kilobyte)
-        return f"{count} bytes" if count != 1 else "1 byte"
-    return f"{count / 1e3:.0f} kB" if count < 999_500 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
+    return [*lost, *skipped]
 
 
 def shown_name(name: str) -> str:

@@ -29,7 +29,8 @@ HELP = """\
 Write to me as you would to a person. I can think along, calculate exactly, tell the time \
 anywhere, and run Python and bash in a sandbox.
 
-/new begins a new conversation: what was said before is out of my mind, though not deleted.
+/new begins a new conversation: what was said before is out of my mind, though not deleted, and \
+so are Python's variables. Files stay.
 /stop stops what I am doing now.
 /status tells how I am.
 /help shows this."""

@@ -10,10 +10,12 @@ from typing import TypeVar
 import trio
 from attrs import define, field, frozen
 
-from agent.ports import Opening, OutFile, ToolOutcome, TurnLost
+from agent.ports import Opening, ToolOutcome, TurnLost
+from agent.text import clean
 from agent.transcript import Answer, ToolCall
 from daemon import log
-from daemon.spool import Spool
+from daemon.sizes import human
+from daemon.spool import Spool, SpoolFull
 from daemon.store import journal as rows
 from daemon.store import money, outbox, turns
 from daemon.store.db import Database
@@ -25,6 +27,7 @@ T = TypeVar("T")
 
 WORDLESS = "The answer has no words in it."
 UNKEPT = "the disk did not take it; the log says why"
+CROWDED = "too many files wait to be sent already; try again when they have arrived"
 
 _log = log.get("turn")
 
@@ -61,25 +64,39 @@ class Finish:
 
 
 def _keep_files(spool: Spool, outcome: ToolOutcome) -> Finish:
-    """Put the files on the disk; what cannot be sent or kept is named in the text."""
-    text, drafts = [outcome.text], []
+    """Put the files on the disk; the text says which are sent as what, and why others are not."""
+    sent, unsent, drafts = [], [], []
     for file in outcome.files:
-        problem = media.refusal(file.data)
-        draft = None if problem else _keep(spool, file)
-        if draft is None:
-            text.append(f"[but {file.name} could not be sent: {problem or UNKEPT}]")
+        name = media.safe_name(file.name)
+        try:
+            draft = _keep(spool, name, file.data)
+        except _NotKept as why:
+            unsent.append(f"[not sent: {name}: {why}]")
         else:
             drafts.append(draft)
-    return Finish("\n".join(text), outcome.failed, tuple(drafts))
+            picture = draft.method == media.PHOTO
+            sent.append(f"{name} ({'picture' if picture else human(len(file.data))})")
+    notes = [f"[sent to the chat: {', '.join(sent)}]"] if sent else []
+    text = "\n".join([outcome.text, *notes, *unsent])
+    return Finish(clean(text), outcome.failed, tuple(drafts))
 
 
-def _keep(spool: Spool, file: OutFile) -> outbox.Draft | None:
+class _NotKept(Exception):
+    """Why a file does not go to the chat, for the model."""
+
+
+def _keep(spool: Spool, name: str, data: bytes) -> outbox.Draft:
+    if problem := media.refusal(data):
+        raise _NotKept(problem)
     try:
-        key = spool.keep(file.data)
+        key = spool.keep(data)
+    except SpoolFull:
+        _log.warning("no room for another file", waiting=human(spool.most_bytes))
+        raise _NotKept(CROWDED) from None
     except OSError as error:
         _log.error("a file could not be kept", error=error)
-        return None
-    return outbox.Draft(media.method_for(file.data), {}, key, media.safe_name(file.name))
+        raise _NotKept(UNKEPT) from None
+    return outbox.Draft(media.method_for(data), {}, key, name)
 
 
 @define
@@ -97,13 +114,15 @@ class TurnJournal:
     on_queued: Callable[[Place], None]
     spool: Spool
     address: Address | None = None
+    conversation: str = ""
     _claimed: bool = False
     _seen: int = 0
     _begun: float = field(factory=trio.current_time)
 
     async def load(self) -> Opening:
         pages = await self.database.read(rows.read_pages, self.turn_id)
-        self.address, self._seen = pages.address, pages.last_message
+        self.address, self.conversation = pages.address, pages.conversation
+        self._seen = pages.last_message
         log.bind(chat=self.address.place.chat)
         return Opening(pages.history, pages.turn, pages.ran_seconds)
 
@@ -141,6 +160,7 @@ class TurnJournal:
         _log.debug("tool begun", job=call.id, tool=call.request.name)
 
     async def tool_finished(self, call: ToolCall, outcome: ToolOutcome) -> str:
+        # No deadline for the files: a thread in fsync cannot be stopped. `finish` has its own.
         with trio.CancelScope(shield=True):
             kept = await trio.to_thread.run_sync(_keep_files, self.spool, outcome)
             try:

@@ -57,7 +57,7 @@ class TurnRunner:
         )
         try:
             opening = await journal.load()
-            return await self._driver(journal, opening, turn.session_id).run()
+            return await self._driver(journal, opening).run()
         except TurnLost:
             raise
         except Exception as error:  # noqa: BLE001  (the supervision boundary of a turn)
@@ -76,21 +76,21 @@ class TurnRunner:
         else:
             await journal.failed("Something went wrong inside me.", error=repr(error))
 
-    def _driver(self, journal: TurnJournal, opening: Opening, session_id: str) -> TurnDriver:
+    def _driver(self, journal: TurnJournal, opening: Opening) -> TurnDriver:
         today = dt.datetime.now(zoneinfo.ZoneInfo(self.zone)).date()
         assert journal.address is not None  # noqa: S101  (it has been loaded)
         return TurnDriver(
             journal,
             self.model,
-            self._tools(journal.address, session_id),
+            self._tools(journal.address, journal.conversation),
             self.limits,
             system_prompt(self.instructions, today, self.zone),
             opening,
             stopping=self.stopping,
         )
 
-    def _tools(self, address: Address, session_id: str) -> Registry:
-        code = code_tools(self.executor, workspace_key(address), session_id)
+    def _tools(self, address: Address, conversation: str) -> Registry:
+        code = code_tools(self.executor, workspace_key(address), conversation)
         return Registry.of([*clock_tools(), *sums_tools(), *code])
 
 

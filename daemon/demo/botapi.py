@@ -281,6 +281,9 @@ class BotApiServer:
         return answer
 
     async def _answer(self, request: Request, call: Call) -> Answer:
+        if (early := self.faults.take(call, in_body=True)) is not None:
+            self.world.changes.tell()
+            await early.interrupt(request)
         wrong = await self._read(request, call)
         fault = self.faults.take(call)
         self.world.changes.tell()

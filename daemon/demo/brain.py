@@ -50,7 +50,7 @@ _WORDS = (
 )
 _EXPRESSION = re.compile(r"[-+(]*\d[\d\s.+*/%()-]*")
 # What the tools say about a job's files and variables stands in lines of its own.
-_NOTE = re.compile(r"\[(?:sent to the chat: |not sent: |but |the variables ).*\]")
+_NOTE = re.compile(r"\[(?:sent to the chat: |not sent: |the variables ).*\]")
 _OPERATION = re.compile(r"[\d)]\s*(?:\*\*|//|[-+*/%])\s*[-+(]*\d")
 
 

@@ -5,12 +5,14 @@
     stall = server.faults.add(Fault.stalled(method="getUpdates"))   # ... stall.release()
 
 The first fault that fits a call is used up once and decides what happens to it. A fault comes
-before the call has any effect, or, with `after_effect`, once the chat shows the message.
+before the call has any effect, or, with `after_effect`, once the chat shows the message, or, by
+`cut_during`, while the call itself is still on its way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 import trio
@@ -46,6 +48,9 @@ class Fault:
     A call fits when it has this `method`, this `chat_id` and satisfies `when`, as far as given.
     Then, in this order: `delay` seconds pass, a stall lasts until `release()`, the connection is
     cut, or `status` is answered. A fault with neither cut nor status only delays.
+
+    With `body_bytes` all of that comes when so many bytes of the request's body, or all that there
+    are, have been read. Its parameters are not known then, so such a fault is for a method only.
     """
 
     method: str | None = None
@@ -61,6 +66,7 @@ class Fault:
     cut: bool = False
     reset: bool = False
     after_effect: bool = False
+    body_bytes: int | None = None
     stall: trio.Event | None = None
     used: int = field(default=0, init=False)
 
@@ -73,6 +79,11 @@ class Fault:
     def cut_after(cls, method: str | None = None, **more: Any) -> Fault:  # noqa: ANN401 (fields of this class)
         """The chat shows the message, and the connection closes without an answer."""
         return cls(method=method, cut=True, after_effect=True, **more)
+
+    @classmethod
+    def cut_during(cls, method: str | None = None, *, body_bytes: int, **more: Any) -> Fault:  # noqa: ANN401 (fields of this class)
+        """The connection closes when `body_bytes` of the request's body have come."""
+        return cls(method=method, cut=True, body_bytes=body_bytes, **more)
 
     @classmethod
     def bad_gateway(cls, method: str | None = None, **more: Any) -> Fault:  # noqa: ANN401 (fields of this class)
@@ -97,6 +108,17 @@ class Fault:
             and self.chat_id in (None, call.chat_id)
             and (self.when is None or self.when(call))
         )
+
+    async def interrupt(self, request: Request) -> None:
+        """Read a part of the body and then go wrong. Raises Cut."""
+        left = self.body_bytes or 0
+        async with aclosing(request.chunks()) as chunks:
+            async for chunk in chunks:
+                left -= len(chunk)
+                if left <= 0:
+                    break
+        await self.wait(request)
+        raise Cut(reset=self.reset)
 
     async def wait(self, request: Request) -> None:
         """Let the delay and the stall pass. Raises Cut when the client leaves meanwhile."""
@@ -145,10 +167,10 @@ class Faults:
             fault.release()
         self._waiting.clear()
 
-    def take(self, call: Call) -> Fault | None:
-        """Use up the first fault that fits the call."""
+    def take(self, call: Call, *, in_body: bool = False) -> Fault | None:
+        """Use up the first fault that fits the call, of those for its body or of the others."""
         for fault in self._waiting:
-            if fault.fits(call):
+            if (fault.body_bytes is not None) is in_body and fault.fits(call):
                 fault.used += 1
                 return fault
         return None

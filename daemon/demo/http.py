@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import NoReturn, TypeAlias, TypeVar, cast
 
@@ -104,7 +104,7 @@ class Request:
     headers: dict[str, str]
     _connection: _Connection = field(repr=False)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Give the body as it arrives. Raises Cut when the client leaves in the middle."""
         while chunk := await self._connection.next_body_chunk():
             yield chunk

@@ -20,14 +20,17 @@ from daemon.demo.play import DEFAULT_TIMEOUT, Expect, Play, Restart, Say, Seen, 
 from daemon.demo.setup import USER_ID
 from daemon.demo.terminal import BLUE, BOLD, DIM, GREEN, RED, Terminal
 from daemon.demo.world import Message, StoredFile
+from daemon.sizes import human
 
 # How long a reply to a piped line may take, in seconds.
 REPLY_TIMEOUT: Final = 60.0
 
 DELETED: Final = "deleteMessage"
 
-# What a file is saved as here keeps of its name.
-_SAFE: Final = re.compile(r"[^\w.-]+")
+# What a file is saved as here loses of its name.
+_UNSAFE: Final = re.compile(r"[^\w.-]+")
+# File systems take 255; a number goes in front.
+_NAME_BYTES: Final = 200
 
 
 @define
@@ -115,7 +118,7 @@ class Stage:
         """Save a message's file, and give the line that says where it is."""
         stored = self.bot.world.files[message.file["file_id"]]
         # Numbered by the message, so that a second file of the same name is another file.
-        name = f"{message.message_id}-{_SAFE.sub('_', stored.name)}"
+        name = f"{message.message_id}-{safe_name(stored.name)}"
         self.received.mkdir(mode=0o700, exist_ok=True)
         (self.received / name).write_bytes(stored.data)
         return f"{describe_file(message, stored)} saved as {self.received / name}"
@@ -207,7 +210,12 @@ class Stage:
             self.terminal.say(self.terminal.paint(line, f"{BOLD};{RED}"))
 
 
+def safe_name(name: str) -> str:
+    """What a file's name has that is fit for a path here, the end of it if it is long."""
+    return _UNSAFE.sub("_", name).encode()[-_NAME_BYTES:].decode(errors="ignore")
+
+
 def describe_file(message: Message, stored: StoredFile) -> str:
     """A file in the chat, in brackets: `[picture plot-1.png, 14.2 kB]`."""
     kind = "picture" if "photo" in message.content else "document"
-    return f"[{kind} {stored.name}, {len(stored.data) / 1000:.1f} kB]"
+    return f"[{kind} {stored.name}, {human(len(stored.data))}]"

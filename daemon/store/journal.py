@@ -35,9 +35,13 @@ class NotOurs(Exception):
 
 @frozen
 class TurnPages:
-    """A turn as read back: its address, what came before, its own entries, its time so far."""
+    """A turn as read back: its address, what came before, its own entries, its time so far.
+
+    `conversation` names what was said since the last /new, for what else begins anew with it.
+    """
 
     address: Address
+    conversation: str
     history: tuple[Entry, ...]
     turn: tuple[Entry, ...]
     ran_seconds: float
@@ -160,7 +164,10 @@ def read_pages(db: sqlite3.Connection, turn_id: int) -> TurnPages:
     )
     own = _entries([each for each in messages if each["turn_id"] == turn_id], calls)
     address = read_address(db, turn_id)
-    return TurnPages(address, history, own, row["ran_seconds"], messages[-1]["id"])
+    # A turn from before a /new that runs after it has nothing before it, and is alone here, too.
+    conversation = f"{row['session_id']}-{min(row['fresh_after'], turn_id - 1)}"
+    seen = messages[-1]["id"]
+    return TurnPages(address, conversation, history, own, row["ran_seconds"], seen)
 
 
 def read_address(db: sqlite3.Connection, turn_id: int) -> Address:

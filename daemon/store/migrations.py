@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.store.schema import FILES, FIRST
+from daemon.store.schema import CUTS, FILES, FIRST
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -37,7 +37,13 @@ def files(db: Database) -> None:
         db.execute(statement)
 
 
-STEPS = (first, files)
+def cuts(db: Database) -> None:
+    """Uploads that broke off, counted in the outbox."""
+    for statement in CUTS:
+        db.execute(statement)
+
+
+STEPS = (first, files, cuts)
 
 
 def bring_up_to_date(path: Path) -> None:

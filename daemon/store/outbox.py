@@ -23,6 +23,7 @@ MESSAGES = ("sendMessage", "sendPhoto", "sendDocument")
 IDEMPOTENT = frozenset({"editMessageText", "answerCallbackQuery", "setMessageReaction"})
 MAX_DOUBTS = 2
 HOLD_AFTER = 48 * 3600.0  # seconds; older parts are folded into one line and a button
+KEEP_HELD = 14 * 86400.0  # seconds from its queueing; a held file takes room that others may need
 MAX_WAIT = 3600.0  # seconds; a not_before from before a clock change must not silence a chat
 ABOUT_LENGTH = 60  # characters of the question that a row remembers
 KEEP_SECONDS = 30 * 86400.0  # what was sent, and what went wrong, is remembered for so long
@@ -57,6 +58,7 @@ class Part:
     asked_at: float | None
     file: str | None = None
     file_name: str = ""
+    cuts: int = 0
 
 
 @frozen
@@ -137,7 +139,8 @@ def claim_next(
     where = (to.channel, to.account, to.chat)
     row = db.execute(
         "SELECT o.id, o.topic, o.turn_id, o.method, o.params, o.attempts, o.doubts, o.about,"
-        " o.asked_at, o.file, o.file_name, d.not_before FROM outbox AS o JOIN destinations AS d"
+        " o.asked_at, o.file, o.file_name, o.cuts, d.not_before"
+        " FROM outbox AS o JOIN destinations AS d"
         " USING (channel, account, chat) WHERE o.channel = ? AND o.account = ? AND o.chat = ?"
         f" AND o.{_DUE} ORDER BY o.seq LIMIT 1",
         where,
@@ -162,6 +165,7 @@ def claim_next(
         row["asked_at"],
         row["file"],
         row["file_name"],
+        row["cuts"],
     )
 
 
@@ -188,9 +192,14 @@ def sent(db: sqlite3.Connection, part_id: int, message_id: str | None, now: floa
     )
 
 
-def not_sent(db: sqlite3.Connection, part: Part, not_before: float, error: str) -> None:
+def not_sent(
+    db: sqlite3.Connection, part: Part, not_before: float, error: str, *, cut: bool = False
+) -> None:
     """It certainly did not arrive: queue it again, and leave its chat alone until `not_before`."""
-    db.execute("UPDATE outbox SET state = 'queued', error = ? WHERE id = ?", (error, part.id))
+    db.execute(
+        "UPDATE outbox SET state = 'queued', error = ?, cuts = cuts + ? WHERE id = ?",
+        (error, cut, part.id),
+    )
     db.execute(
         "UPDATE destinations SET not_before = ? WHERE channel = ? AND account = ? AND chat = ?",
         (not_before, part.place.channel, part.place.account, part.place.chat),
@@ -224,14 +233,23 @@ def _doubt(db: sqlite3.Connection, which: str, args: tuple[object, ...]) -> None
     )
 
 
-def recover(db: sqlite3.Connection) -> None:
-    """What was being sent may or may not have arrived; called while nobody sends anything."""
+def recover(db: sqlite3.Connection) -> list[str]:
+    """What was being sent may or may not have arrived; called while nobody sends anything.
+
+    Returns the files of the parts that end by it, which nobody will send any more.
+    """
     harmless = ", ".join(f"'{method}'" for method in sorted(IDEMPOTENT))
     db.execute(
         "UPDATE outbox INDEXED BY outbox_due SET state = 'queued'"
         f" WHERE {_DUE} AND state = 'sending' AND method IN ({harmless})"
     )
+    ending = db.execute(
+        f"SELECT file FROM outbox INDEXED BY outbox_due WHERE {_DUE} AND state = 'sending'"
+        " AND file IS NOT NULL AND doubts + 1 >= ?",
+        (MAX_DOUBTS,),
+    ).fetchall()
     _doubt(db, f"{_DUE} AND state = 'sending'", ())
+    return [row[0] for row in ending]
 
 
 def due(db: sqlite3.Connection) -> list[Destination]:
@@ -275,6 +293,24 @@ def show_held(db: sqlite3.Connection, place: Place, ref: str, now: float) -> int
     # They wait from now on, or the next look would hold them again.
     db.executemany("UPDATE outbox SET created_at = ? WHERE id = ?", [(now, each) for each in ids])
     return len(ids)
+
+
+def drop_held(db: sqlite3.Connection, now: float) -> list[tuple[Place, list[str]]]:
+    """End the parts with files that are held and were queued before `KEEP_HELD`.
+
+    Returns for each place the keys of the files, which nobody will send any more.
+    """
+    rows = db.execute(
+        "SELECT id, channel, account, chat, topic, file FROM outbox INDEXED BY outbox_trouble"
+        f" WHERE {_TROUBLE} AND state = 'held' AND file IS NOT NULL AND created_at < ?",
+        (now - KEEP_HELD,),
+    ).fetchall()
+    for row in rows:
+        failed(db, row[0], "held back for too long, and nobody asked to see it")
+    files: dict[Place, list[str]] = {}
+    for row in rows:
+        files.setdefault(Place(*row[1:5]), []).append(row[5])
+    return list(files.items())
 
 
 def move_chat(db: sqlite3.Connection, old: Destination, new_chat: str) -> None:

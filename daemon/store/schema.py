@@ -250,3 +250,6 @@ FILES = (
     "ALTER TABLE outbox ADD COLUMN file TEXT",
     "ALTER TABLE outbox ADD COLUMN file_name TEXT NOT NULL DEFAULT ''",
 )
+
+# How many sends of a part were cut off on the way, which leaves no doubt.
+CUTS = ("ALTER TABLE outbox ADD COLUMN cuts INTEGER NOT NULL DEFAULT 0",)

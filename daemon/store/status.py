@@ -16,7 +16,7 @@ def counts(db: sqlite3.Connection) -> dict[str, int]:
         "messages to send": _count(db, "outbox WHERE state IN ('queued', 'sending')"),
         "messages held back": troubles.get("held", 0),
         "messages that may not have arrived": troubles.get("unknown", 0),
-        "messages refused": troubles.get("failed", 0),
+        "messages not sent": troubles.get("failed", 0),
         "updates given up": _count(db, "inbox WHERE outcome = 'dead'"),
         "turns given up": _count(db, "turns WHERE outcome = 'dead'"),
     }

@@ -4,6 +4,7 @@ What matters about a failed call is how far it got, because that decides whether
 again. There are four cases, each an exception:
 
 - `NotSent`: the request never left, so nothing happened and the call may be repeated freely;
+  `CutOff` is the one of which a part left, and the end did not;
 - `Refused`: Telegram answered, and the answer is no (400, 403, ...); `RefusedToken` (401, 404) is
   the no that concerns every call;
 - `TooMany`: a no that says when to come back (429);
@@ -39,7 +40,8 @@ READ_TIMEOUT = 30.0
 # The timeouts above are for each read and write. One that brings a byte each time is none of
 # them, so a call as a whole may take its read timeout and this much more.
 CALL_SLACK = 45.0
-# A file takes longer, at the pace of the slowest line that is worth the wait.
+# A file takes longer, at the pace of the slowest line that is worth the wait: ours, or that of a
+# Bot API server of one's own, which answers when it has passed the file on.
 UPLOAD_PACE = 64 * 1024  # bytes a second
 # Telegram closes an idle connection after about a minute. Ours are dropped well before, because a
 # request that meets the closing has an ambiguous end.
@@ -59,6 +61,10 @@ class ApiError(Exception):
 
 class NotSent(ApiError):
     """The request never reached Telegram."""
+
+
+class CutOff(NotSent):
+    """An upload ended before its last byte: Telegram cannot have acted on what it has."""
 
 
 class Ambiguous(ApiError):
@@ -116,12 +122,21 @@ class BotApi:
         read_timeout: float = READ_TIMEOUT,
         upload: Upload | None = None,
     ) -> Any:  # noqa: ANN401  (the method decides)
-        """Make one attempt at `method` and return its `result`; raises ApiError's children."""
+        """Make one attempt at `method` and return its `result`.
+
+        Raises ApiError's children, and the OSError of an upload whose file cannot be read.
+        """
+        if upload is not None:
+            read_timeout += upload.size / UPLOAD_PACE
         request = self._request(method, params, read_timeout, upload)
-        patience = read_timeout + CALL_SLACK + (upload.size / UPLOAD_PACE if upload else 0.0)
-        async with self._places:
-            response = await self._send(request, patience)
-        return read_answer(response.status_code, response.content)
+        try:
+            async with self._places:
+                response = await self._send(request, read_timeout + CALL_SLACK)
+            return read_answer(response.status_code, response.content)
+        except Ambiguous as error:
+            if upload is None or upload.is_handed_over:
+                raise
+            raise CutOff(f"the upload broke off: {error}") from None
 
     def _request(
         self, method: str, params: Mapping[str, Any], read_timeout: float, upload: Upload | None

@@ -18,6 +18,9 @@ DOCUMENT_BYTES = 50 * 1024 * 1024
 PHOTO_SIDES = 10_000  # pixels, width and height together
 PHOTO_RATIO = 20  # of the longer side to the shorter
 NAME_LENGTH = 120  # characters; longer ones lose their middle in every client
+# A job may send a header without an end. A camera's has some twenty segments; one with a large
+# colour profile, a few hundred.
+JPEG_STEPS = 1000
 
 PHOTO, DOCUMENT = "sendPhoto", "sendDocument"
 FIELDS = {PHOTO: "photo", DOCUMENT: "document"}
@@ -79,9 +82,11 @@ def shape_of(data: bytes) -> Shape | None:
 
 
 def _jpeg_shape(data: bytes) -> Shape | None:
-    """Walk from segment to segment up to the frame's header."""
+    """Walk from segment to segment up to the frame's header, which lies within the first few."""
     at = 2
-    while data[at] == 0xFF:  # noqa: PLR2004  (every marker begins so)
+    for _ in range(JPEG_STEPS):
+        if data[at] != 0xFF:  # noqa: PLR2004  (every marker begins so)
+            break
         marker = data[at + 1]
         if marker == 0xFF or marker in _JPEG_STANDALONE:  # noqa: PLR2004  (a filling byte)
             at += 1 if marker == 0xFF else 2  # noqa: PLR2004

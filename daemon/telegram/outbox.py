@@ -2,14 +2,8 @@
 
 A destination with something to send has one task that claims its parts one after another; the
 claim is committed before the request, and its outcome before the next claim. Destinations are side
-by side, as many at once as there are connections. What to do after a failed request is decided by
-`after_failure`, a pure function of the failure's phase (see `daemon.telegram.api`):
-
-- never sent: wait and try again, for as long as it takes;
-- refused: this message has failed, the next one may not; a group that has moved is followed, and
-  a picture that is none in Telegram's eyes is sent once more as a document;
-- too many: the whole chat waits as long as it is told to;
-- ambiguous: it may have arrived. It is sent once more under a label; a second doubt ends it.
+by side, as many at once as there are connections. What to do after a failed request is decided in
+`daemon.telegram.failure`.
 
 A part may be a file; its bytes lie in the spool from before its row was queued until it is over.
 
@@ -18,11 +12,9 @@ A request in flight is never cancelled: it is shielded until its own timeouts en
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
-from http import HTTPStatus
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, NoReturn, TypeAlias
 
 import attrs
@@ -37,23 +29,21 @@ from daemon.store.db import Database
 from daemon.store.outbox import Destination, Draft, Part
 from daemon.store.values import Place
 from daemon.telegram import media
-from daemon.telegram.api import (
-    CONNECTIONS,
-    ApiError,
-    NotSent,
-    Refused,
-    RefusedToken,
-    TooMany,
+from daemon.telegram.api import CONNECTIONS, ApiError
+from daemon.telegram.failure import (
+    Again,
+    AsDocument,
+    Decision,
+    Doubt,
+    GiveUp,
+    Move,
+    after_failure,
+    backoff,
+    is_harmless,
 )
 from daemon.telegram.render import label
 from daemon.telegram.upload import Upload
 
-FIRST_BACKOFF = 0.5  # seconds
-LONGEST_BACKOFF = 60.0
-# A refused token is the owner's to mend; until then nothing is lost, only late.
-TOKEN_BACKOFF = 60.0
-# A request that got no answer was written; give a server that is restarting a moment.
-DOUBT_BACKOFF = 1.0
 TIDY_SECONDS = 5.0  # for one removal, on a disk that hangs
 SWEEP_SECONDS = 600.0  # between searches for parts too old to send unasked
 
@@ -64,77 +54,6 @@ SHOW_HELD = "show:"
 UNADDRESSED = frozenset({"answerCallbackQuery"})
 
 _log = log.get("outbox")
-
-
-# --- What to do after a failure ---
-
-
-@frozen
-class Again:
-    """Not sent: queue it again and leave the chat alone for `delay` seconds."""
-
-    delay: float
-
-
-@frozen
-class Doubt:
-    """It may have arrived."""
-
-    delay: float
-
-
-@frozen
-class GiveUp:
-    """Telegram does not want this message."""
-
-
-@frozen
-class Move:
-    """The group is a supergroup now, with this id."""
-
-    chat: str
-
-
-@frozen
-class AsDocument:
-    """It is no picture for Telegram: send it as a file."""
-
-
-Decision: TypeAlias = Again | Doubt | GiveUp | Move | AsDocument
-
-
-def after_failure(error: ApiError, attempts: int, method: str = "") -> Decision:
-    """What becomes of a part whose send number `attempts` (from 1) by `method` ended so."""
-    match error:
-        case TooMany(retry_after):
-            return Again(min(retry_after, rows.MAX_WAIT))
-        case RefusedToken():
-            return Again(TOKEN_BACKOFF)
-        case Refused():
-            return _after_refusal(error, method)
-        case NotSent():
-            # Doubling from the first attempt on; the exponent is capped before it overflows.
-            return Again(min(LONGEST_BACKOFF, FIRST_BACKOFF * math.ldexp(1, min(attempts, 10) - 1)))
-        case _:
-            return Doubt(DOUBT_BACKOFF)
-
-
-def _after_refusal(error: Refused, method: str) -> Decision:
-    if error.migrate_to is not None:
-        return Move(str(error.migrate_to))
-    no_picture = method == media.PHOTO and error.code == HTTPStatus.BAD_REQUEST
-    return AsDocument() if no_picture else GiveUp()
-
-
-def is_harmless(method: str, error: ApiError) -> bool:
-    """Whether a refusal is as good as a success.
-
-    An edit that changes nothing is refused, and the text stands there. Nobody waits any more for
-    the answer to a button that comes too late.
-    """
-    if not isinstance(error, Refused) or isinstance(error, RefusedToken):
-        return False
-    return method == "answerCallbackQuery" or "message is not modified" in error.description
 
 
 # --- The sender ---
@@ -163,7 +82,7 @@ class Outbox:
 
     async def run(self, *, task_status: trio.TaskStatus[Any]) -> NoReturn:
         """Send for ever; what an earlier run left in flight is in doubt."""
-        await self.database.write(rows.recover)
+        await self._remove(await self.database.write(rows.recover))
         self._active.clear()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -200,6 +119,7 @@ class Outbox:
         while True:
             for place, count, ref in await self.database.write(_fold_old, time.time()):
                 _log.warning("old messages held back", chat=place.chat, count=count, ref=ref)
+            await self._remove(await self.database.write(_drop_held, time.time()))
             for to in await self.database.read(rows.due):
                 self._start(to)
             await trio.sleep(SWEEP_SECONDS)
@@ -272,16 +192,28 @@ class Outbox:
                 result = await self._call_with_file(part, part.file, params)
         except ApiError as error:
             return self._failure(part, error)
+        except FileNotFoundError:
+            _log.error("a file is gone", chat=part.place.chat, file=part.file)
+            return Failed(part, GiveUp(), "its bytes are gone")
         except OSError as error:
+            # Too many open files, or a disk in trouble. The bytes are there: it may pass.
             _log.error("a file cannot be read", chat=part.place.chat, error=error)
-            return Failed(part, GiveUp(), f"its bytes are gone ({error.strerror})")
+            again = Again(backoff(part.attempts))
+            return Failed(part, again, f"its file cannot be read: {error.strerror}")
         message_id = result.get("message_id") if isinstance(result, dict) else None
         return Sent(part.id, None if message_id is None else str(message_id))
 
     async def _call_with_file(self, part: Part, key: str, params: dict[str, Any]) -> Any:  # noqa: ANN401
         with await trio.to_thread.run_sync(self.spool.open, key) as file:
             upload = Upload(media.FIELDS[part.method], part.file_name, file)
-            return await self.call(part.method, params, upload=upload)
+            try:
+                return await self.call(part.method, params, upload=upload)
+            except trio.Cancelled:
+                # `close` does not wait for it. There is no doubt before the last byte.
+                if not upload.is_handed_over:
+                    # It has a shield and a deadline of its own.
+                    await self.database.finish(rows.give_back, part.id)  # noqa: ASYNC102
+                raise
 
     async def _tidy(self, part: Part) -> None:
         """Remove the file of a part that is over; a kill before that leaves it to the sweep."""
@@ -290,12 +222,21 @@ class Outbox:
         # Cancelled here, we would forget the part that is claimed already.
         with trio.move_on_after(TIDY_SECONDS, shield=True):
             if await self.database.read(rows.is_over, part.id):
-                await trio.to_thread.run_sync(self.spool.remove, [part.file])
+                await self._remove([part.file])
+
+    async def _remove(self, files: Collection[str]) -> None:
+        """Remove files that no row will send any more; the next start does what we cannot."""
+        if not files:
+            return
+        try:
+            await trio.to_thread.run_sync(self.spool.remove, files)
+        except OSError as error:
+            _log.error("a file could not be removed", error=error)
 
     def _failure(self, part: Part, error: ApiError) -> Record:
         if is_harmless(part.method, error):
             return Sent(part.id, None)
-        decision = after_failure(error, part.attempts, part.method)
+        decision = after_failure(error, part.attempts, part.method, part.cuts)
         _log.warning(
             "send failed",
             chat=part.place.chat,
@@ -350,8 +291,8 @@ def _record_and_claim(
     match record:
         case Sent(part_id, message_id):
             rows.sent(db, part_id, message_id, now)
-        case Failed(part, Again(delay), error):
-            rows.not_sent(db, part, now + delay, error)
+        case Failed(part, Again(delay, cut), error):
+            rows.not_sent(db, part, now + delay, error, cut=cut)
         case Failed(part, Doubt(delay), error):
             rows.doubtful(db, part, now + delay, error)
         case Failed(part, AsDocument(), error):
@@ -388,3 +329,14 @@ def _fold_old(db: sqlite3.Connection, now: float) -> list[tuple[Place, int, str]
         params = {"text": text, "reply_markup": keyboard}
         rows.enqueue(db, place, [Draft("sendMessage", params)], now)
     return held
+
+
+def _drop_held(db: sqlite3.Connection, now: float) -> list[str]:
+    """End the files that were held back for too long, and say so; gives their keys."""
+    keys = []
+    for place, files in rows.drop_held(db, now):
+        days = rows.KEEP_HELD // 86400
+        text = f"Dropped, because nobody asked to see them for {days:g} days: {len(files)} file(s)."
+        rows.enqueue(db, place, [Draft("sendMessage", {"text": text})], now)
+        keys += files
+    return keys

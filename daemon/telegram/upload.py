@@ -15,22 +15,24 @@ from typing import Any, BinaryIO
 
 import httpx
 import trio
-from attrs import Factory, define, frozen
+from attrs import Factory, define
 
 PIECE = 256 * 1024  # bytes read at once; each costs a visit to a thread
 
 
-@frozen
+@define
 class Upload:
-    """A file for a request: the parameter that it is, the name that is shown, an open file.
+    """A file for one request: the parameter that it is, the name that is shown, an open file.
 
-    The file stays the caller's, who closes it.
+    The file stays the caller's, who closes it. Until `is_handed_over` the connection has been given
+    less than the whole body, so that nobody can have acted on the request.
     """
 
     parameter: str
     name: str
     file: BinaryIO
     boundary: str = Factory(lambda: secrets.token_hex(16))
+    is_handed_over: bool = False
 
     @property
     def size(self) -> int:
@@ -50,6 +52,7 @@ class Upload:
         self.file.seek(0)
         while piece := self.file.read(PIECE):
             yield piece
+        self.is_handed_over = True
         yield self._tail()
 
     def _head(self, params: Mapping[str, Any]) -> bytes:

@@ -5,10 +5,10 @@
 A point is a moment with a name. Each transaction has three, named by the function that it runs:
 before its BEGIN, before its COMMIT with the work done, and just after its COMMIT. Each statement
 of a migration has two, before and after. Each act in the outer world has two: before the request
-is made, and when its outcome is known but not yet recorded. The Nth time that POINT is reached,
-the process kills itself with SIGKILL, in the very thread that is there. The program is not told:
-its methods are wrapped from here, and the names come from what it calls, so that nobody has to
-keep a list.
+is made, and when its outcome is known but not yet recorded. Each step of the spool has two as well.
+The Nth time that POINT is reached, the process kills itself with SIGKILL, in the very thread that
+is there. The program is not told: its methods are wrapped from here, and the names come from what
+it calls, so that nobody has to keep a list.
 
 With `--jobs` no executor is asked: every job gives back a picture and FILE's bytes as a document,
 both named by the job's code.
@@ -32,7 +32,7 @@ from attrs import define, field
 
 from agent.model import OpenAIModel
 from agent.tools.registry import Registry
-from daemon import cli
+from daemon import cli, spool
 from daemon.spool import Spool
 from daemon.store import migrations
 from daemon.store.db import Database
@@ -126,16 +126,26 @@ def watch_acts(points: Points) -> None:
     watch_act(points, OpenAIModel, "complete", lambda *_: "model")
     watch_act(points, Registry, "run", lambda request: f"tool {request.name}")
     watch_act(points, ExecutorClient, "run", lambda job: f"job {job.language}")
-    keep = Spool.keep
 
-    @functools.wraps(keep)
-    def watched_keep(self: Spool, data: bytes) -> str:
-        points.reach("spool before")
-        key = keep(self, data)
-        points.reach("spool after")
-        return key
 
-    Spool.keep = watched_keep  # type: ignore[method-assign]
+def watch_spool(points: Points) -> None:
+    """Each of its doings as a whole, and the steps in which a file gets its name."""
+    steps = [(spool, "_write"), (Path, "rename"), (spool, "_sync_directory")]
+    for owner, name in [*steps, *((Spool, name) for name in ("keep", "remove", "sweep"))]:
+        setattr(owner, name, watched_step(points, getattr(owner, name)))
+
+
+def watched_step(points: Points, step: Callable[..., Any]) -> Callable[..., Any]:
+    name = f"spool {step.__name__.lstrip('_')}"
+
+    @functools.wraps(step)
+    def watched(*args: Any) -> Any:
+        points.reach(f"{name} before")
+        result = step(*args)
+        points.reach(f"{name} after")
+        return result
+
+    return watched
 
 
 def give_files(document: bytes) -> None:
@@ -177,6 +187,7 @@ def main(arguments: list[str]) -> int:
     watch_migrations(points)
     watch_transactions(points)
     watch_acts(points)
+    watch_spool(points)
     return cli.main(arguments)
 
 

@@ -266,6 +266,41 @@ def test_executor_replaces_the_process_by_the_launchers_command(
     assert "FAMULUS_TELEGRAM_TOKEN" not in env
 
 
+# What systemd does: the socket becomes descriptor 3, for the very process that it executes.
+ACTIVATED = """
+import os, sys
+listener, *command = sys.argv[1:]
+os.dup2(int(listener), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.executable, [sys.executable, "-m", "daemon", *command])
+"""
+
+
+def test_a_client_that_waits_for_an_executor_without_a_configuration_is_told(
+    file: Path,
+) -> None:
+    """Or else systemd, which starts it for whoever waits, would do so again at once, for ever."""
+    file.write_text(file.read_text().replace("[executor]", "[executor]\npyton = 1", 1))
+    path = str(file.parent / "executor.sock")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(path)
+        listener.listen()
+        client.settimeout(20)
+        client.connect(path)
+        client.sendall(b"\0\0\0\2\2{}")
+        fd = listener.fileno()
+        words = [sys.executable, "-c", ACTIVATED, str(fd), "executor", "--config", str(file)]
+        with subprocess.Popen(words, cwd=ROOT, pass_fds=[fd], stderr=subprocess.PIPE) as process:
+            listener.close()
+            answer = json.loads(client.makefile("rb").read()[5:])
+            client.close()
+            _, said = process.communicate(timeout=20)
+    assert process.returncode == 78
+    assert b"executor.pyton" in said
+    assert answer["reason"] == "denied"
+    assert "executor.pyton" in answer["detail"]
+
+
 # --- How things end ---
 
 

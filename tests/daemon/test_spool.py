@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from daemon.spool import Spool
+from daemon import spool as module
+from daemon.spool import Spool, SpoolFull
 
 
 @pytest.fixture
@@ -50,3 +54,68 @@ def test_a_spool_that_cannot_be_made_is_an_error(spool: Spool) -> None:
     spool.path.touch()
     with pytest.raises(OSError, match="exists"):
         spool.keep(b"a")
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files and directories that were synced, in order; in the place of a power failure."""
+    seen: list[Path] = []
+    fsync: Callable[[int], None] = os.fsync
+
+    def note(descriptor: int) -> None:
+        seen.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return seen
+
+
+def test_a_new_directory_is_as_durable_as_what_is_in_it(spool: Spool, synced: list[Path]) -> None:
+    """Its own name lies in the directory above, which must be synced for it to be there."""
+    first, second = spool.keep(b"a"), spool.keep(b"b")
+    named = [(spool.path / f"{key}.new") for key in (first, second)]
+    made = [spool.path.parent, named[0], spool.path]
+    assert synced == [*made, named[1], spool.path]
+    spool.sweep({first, second})  # a kill may have come before the first of these
+    assert synced[len(made) + 2 :] == [spool.path.parent]
+
+
+def test_a_file_that_cannot_be_made_durable_is_not_left_behind(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its name already when the directory fails; nobody would ever remove it."""
+    spool.keep(b"a")
+    left = list(spool.path.iterdir())
+
+    def fail(_path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(module, "_sync_directory", fail)
+    with pytest.raises(OSError, match="error"):
+        spool.keep(b"b")
+    assert list(spool.path.iterdir()) == left
+
+
+def test_the_start_leaves_alone_what_is_not_ours(spool: Spool) -> None:
+    """Where the spool is a file system of its own there is a `lost+found`, and it is no fault."""
+    orphan = spool.keep(b"a")
+    (spool.path / "lost+found").mkdir()
+    (spool.path / "notes.txt").write_text("an owner's")
+    (spool.path / ("0" * 32)).mkdir()
+    assert spool.sweep([]) == 1
+    names = {path.name for path in spool.path.iterdir()}
+    assert names == {"lost+found", "notes.txt", "0" * 32}
+    assert orphan not in names
+
+
+def test_it_takes_no_more_than_its_size(tmp_path: Path) -> None:
+    """It lies on the database's disk, which must not be full; what goes makes room."""
+    spool = Spool(tmp_path / "spool", most_bytes=10)
+    first = spool.keep(b"12345")
+    spool.keep(b"1234")
+    with pytest.raises(SpoolFull):
+        spool.keep(b"12")
+    assert len(list(spool.path.iterdir())) == 2
+    spool.keep(b"1")
+    spool.remove([first])
+    spool.keep(b"12345")

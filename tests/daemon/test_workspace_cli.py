@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pty
@@ -83,6 +84,66 @@ def test_get_keeps_what_is_there_unless_forced(
     assert (out / "new").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
+def test_a_name_may_be_as_long_as_a_file_system_takes(file: Path, tmp_path: Path) -> None:
+    """In bytes: a letter may have three of them."""
+    name = "\u6f22" * 84
+    (tmp_path / "new").write_text("new")
+    assert workspace(file, "put", "long", tmp_path / "new", name) == 0
+    assert workspace(file, "get", "long", name, tmp_path) == 0
+    assert (tmp_path / name).read_text() == "new"
+
+
+def refuse_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a FAT file system does, on a stick or a memory card."""
+
+    def refuse(*_paths: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+def test_get_needs_no_hard_links(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And leaves nothing else behind where there are none."""
+    refuse_links(monkeypatch)
+    (tmp_path / "new").write_text("new")
+    out = tmp_path / "out"
+    out.mkdir()
+    assert workspace(file, "put", "nolinks", tmp_path / "new", "new") == 0
+    assert workspace(file, "get", "nolinks", "new", out) == 0
+    assert (out / "new").read_text() == "new"
+    assert [one.name for one in out.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_appears_during_a_copy_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Looked for before the copy begins, and again when it has ended."""
+    if not links:
+        refuse_links(monkeypatch)
+    dest = tmp_path / "file"
+
+    def copy() -> None:
+        with workspace_cli._appearing(dest, replace=False) as ours:
+            ours.write(b"ours")
+            dest.write_text("theirs")
+
+    with pytest.raises(FileExistsError):
+        copy()
+    assert dest.read_text() == "theirs"
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "modified", [0.0, -1e9, 2.0**40, 2.0**62, 1e300, float("inf"), float("nan")]
+)
+def test_any_time_of_a_file_has_words(modified: float) -> None:
+    """A job may set any, and some are no dates."""
+    assert len(workspace_cli.when(modified)) >= len("2026-01-01 00:00")
+
+
 def test_standard_input_and_output_are_files_too(file: Path) -> None:
     """In a process of its own, with bytes that are no text."""
     command = [sys.executable, "-m", "daemon", "workspace"]
@@ -99,6 +160,20 @@ def test_standard_input_and_output_are_files_too(file: Path) -> None:
     )
     assert nameless.returncode == 1
     assert b"has no name" in nameless.stderr
+
+
+def test_the_probe_leaves_no_workspace(
+    file: Path, running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the one at start nor the one that is asked for: they are no chat's."""
+    where = f"\nworkspaces = '{running.settings.workspaces}'\n"
+    file.write_text(file.read_text().replace("\nworkspaces = ", f"{where}# ", 1))
+    assert workspace(file, "ls") == 0
+    assert cli.main(["executor", "probe", "--config", str(file)]) == 0
+    assert "NOT HELD" not in capsys.readouterr().out
+    assert workspace(file, "ls") == 0
+    assert not running.workspace("probe").exists()
+    assert "probe" not in capsys.readouterr().out
 
 
 def test_all_workspaces_are_listed_with_what_they_hold(
@@ -187,6 +262,7 @@ def test_a_stranger_is_told_whom_to_be(file: Path) -> None:
     """The socket is closed to other accounts, and the remedy is to be the right one."""
     script = (
         "import os, sys, trio, executor.client, daemon.config, daemon.config_read;"
+        "import daemon.demo.play_format;"
         "from daemon import cli, redact;"
         "os.setresuid(65534, 65534, 65534); sys.exit(cli.main(sys.argv[1:]))"
     )
@@ -218,12 +294,3 @@ def test_a_long_copy_tells_a_terminal_how_far_it_is(
         progress.add(1_500_000)
         assert capsys.readouterr().err == "\r\x1b[Kfile  1.5 MB"
     assert capsys.readouterr().err == "\r\x1b[K"
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (12_000_000, "12.0 MB"), (10**13, "10000.0 GB")],
-)
-def test_sizes_are_for_people(size: int, text: str) -> None:
-    """In powers of ten, as disks are sold."""
-    assert workspace_cli.human(size) == text

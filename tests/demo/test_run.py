@@ -157,6 +157,20 @@ async def test_a_file_is_saved_and_the_screen_says_where() -> None:
     assert demo.codes == [0]
 
 
+async def test_a_file_with_a_long_name_is_saved_under_a_shorter_one() -> None:
+    """A file system counts bytes, of which a letter may have three."""
+    async with running() as demo:
+        await demo.screen.shows("/quit or Ctrl-D")
+        file_id = demo.demo.servers.bot.add_file(b"data", "\u6f22" * 84 + ".csv")
+        demo.type(f"send {file_id}")
+        await demo.screen.shows("saved as")
+        (saved,) = demo.demo.place.received.iterdir()
+        assert saved.read_bytes() == b"data"
+        assert saved.suffix == ".csv"
+        demo.type("/quit")
+    assert demo.codes == [0]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_everything(number: signal.Signals) -> None:
     """Ctrl-C and SIGTERM take the daemon along."""

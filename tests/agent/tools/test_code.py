@@ -13,7 +13,7 @@ import trio
 from attrs import Factory, define
 
 from agent.ports import OutFile, ToolOutcome
-from agent.tools.code import LOST, code_tools, describe, patterns, size
+from agent.tools.code import LOST, code_tools, describe, patterns
 from agent.tools.registry import Registry
 from agent.transcript import CallRequest
 from executor import messages, protocol
@@ -44,7 +44,7 @@ TABLE = Artifact("out/t.csv", b"1,2")
         (Result("exit", 0, b"\xff\xfe ok"), "\ufffd\ufffd ok"),
         (
             Result("exit", 0, b"a", artifacts=(Artifact(".plots/plot-1.png", b""), TABLE)),
-            "a\n[sent to the chat: plot-1.png (picture), t.csv (3 bytes)]",
+            "a",
         ),
         (
             Result("exit", 0, skipped=(Skipped("a.bin", "it has 60 MB"), Skipped("b", "a link"))),
@@ -63,24 +63,6 @@ def test_a_result_says_how_the_job_ended(result: Result, text: str) -> None:
 def test_every_ending_has_words(reason: str) -> None:
     """None is shown by its bare name but those that are words."""
     assert reason not in describe(Result(reason, 1, detail="why")).split()[0] or reason == "exit"
-
-
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [
-        (0, "0 bytes"),
-        (1, "1 byte"),
-        (999, "999 bytes"),
-        (1000, "1 kB"),
-        (12_345, "12 kB"),
-        (999_499, "999 kB"),
-        (999_500, "1.0 MB"),
-        (3_400_000, "3.4 MB"),
-    ],
-)
-def test_a_size_is_said_in_the_unit_that_fits(count: int, words: str) -> None:
-    """No size is rounded up to a thousand of its unit."""
-    assert size(count) == words
 
 
 async def run(path: Path, name: str = "python_execute", code: str = "print(1)") -> ToolOutcome:
@@ -223,7 +205,7 @@ async def test_files_come_with_the_outcome_of_a_job_that_failed_too() -> None:
     result = Result("exit", 1, b"a", artifacts=(Artifact(".plots/plot-1.png", b"png"),))
     outcome = await called(Gives(result), "python_execute", code="x")
     assert outcome == ToolOutcome(
-        "Error: exit code 1\na\n[sent to the chat: plot-1.png (picture)]",
+        "Error: exit code 1\na",
         failed=True,
         files=(OutFile("plot-1.png", b"png"),),
     )

@@ -15,8 +15,8 @@ from attrs import field, frozen
 from agent.loop import INTERRUPTED, Limits
 from agent.ports import ModelFailed, OutFile, ToolOutcome, TurnLost
 from agent.tools.code import Runner
-from agent.transcript import Answer, CallRequest
-from daemon.chat.journal import WORDLESS, TurnJournal
+from agent.transcript import Answer, CallRequest, ToolCall
+from daemon.chat.journal import CROWDED, WORDLESS, TurnJournal
 from daemon.chat.lanes import Lanes
 from daemon.chat.turn import TurnRunner, workspace_key
 from daemon.spool import Spool
@@ -25,7 +25,7 @@ from daemon.store.db import Database, open_database
 from daemon.store.turns import MAX_ATTEMPTS, TurnRow
 from daemon.store.values import Claim, Place
 from executor.client import ExecutorClient, Job, Result
-from executor.messages import Artifact
+from executor.messages import Artifact, parse_workspace
 
 HERE = Place("telegram", "42", "1")
 SUM = CallRequest("c1", "calculate_expression", '{"expression": "2 + 2"}')
@@ -101,6 +101,12 @@ class Bench:
     async def parts(self) -> list[str]:
         found = await self.all("SELECT json_extract(params, '$.text') FROM outbox ORDER BY id")
         return [row[0] for row in found]
+
+    async def answered(self, turns: int) -> None:
+        """Wait until so many answers were queued."""
+        while len(await self.parts()) < turns:
+            await self.woken.wait()
+            self.woken = trio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -266,7 +272,32 @@ async def test_files_of_a_tool_are_queued_with_its_result_and_before_the_answer(
     assert [path.read_bytes() for path in kept] == [PIXEL, b"text"]
     assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
     (job,) = executor.jobs
-    assert (job.session, job.artifacts) == (turn.session_id, ("t.txt",))
+    assert job.artifacts == ("t.txt",)
+    (result,) = await bench.all("SELECT content FROM messages WHERE role = 'tool'")
+    assert result[0] == "drawn\n[sent to the chat: plot-1.png (picture), t.txt (4 B)]"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.png", b"not at all", "sent to the chat: a.png (10 B)"),
+        ("a.bin", PIXEL, "sent to the chat: a.bin (picture)"),
+        ("a.png", b"", "not sent: a.png: it is empty"),
+        ("a.png", bytes(101), f"not sent: a.png: {CROWDED}"),
+    ],
+)
+async def test_what_the_model_is_told_of_a_file_is_what_becomes_of_it(
+    database: Database, tmp_path: Path, name: str, data: bytes, said: str
+) -> None:
+    """By the bytes, that decide how it is sent; its name is whatever the job chose."""
+    bench = await bench_with(database, tmp_path)
+    bench.spool = Spool(bench.spool.path, most_bytes=100)
+    ours, call = await begun_call(bench)
+    text = await ours.tool_finished(call, ToolOutcome("drawn", files=(OutFile(name, data),)))
+    assert text == f"drawn\n[{said}]"
+    methods = await bench.all("SELECT method FROM outbox")
+    expected = "sendPhoto" if "picture" in said else "sendDocument"
+    assert methods == ([(expected,)] if said.startswith("sent") else [])
 
 
 async def test_a_file_that_cannot_be_sent_is_named_to_the_model(
@@ -279,9 +310,56 @@ async def test_a_file_that_cannot_be_sent_is_named_to_the_model(
     async with bench.running():
         await bench.woken.wait()
     (result,) = await bench.all("SELECT content FROM messages WHERE role = 'tool'")
-    assert "[but t.txt could not be sent: it is empty]" in result[0]
+    assert result[0] == "drawn\n[not sent: t.txt: it is empty]"
     assert await bench.parts() == ["Sorry."]
     assert not bench.spool.path.exists()
+
+
+async def test_a_new_conversation_begins_without_variables(
+    database: Database, tmp_path: Path
+) -> None:
+    """They are kept by a key, which changes at /new and at nothing else."""
+    executor = Draws(())
+    answers = [Answer("", (PLOT,)), Answer("done")] * 6
+    bench = await bench_with(database, tmp_path, *answers, executor=executor)
+
+    async def begin_again() -> None:
+        ((session,),) = await bench.all("SELECT id FROM sessions")
+        await database.write(people.begin_again, session)
+
+    await bench.say("one")
+    await bench.say("two")
+    async with bench.running():
+        await bench.answered(2)
+    await begin_again()
+    await begin_again()
+    await bench.say("three")
+    await bench.say("four")
+    async with bench.running():
+        await bench.answered(4)
+    await bench.say("five, asked before /new and begun after it")
+    await begin_again()
+    async with bench.running():
+        await bench.answered(5)
+    await bench.say("six")
+    async with bench.running():
+        await bench.answered(6)
+    one, two, three, four, five, six = (job.session for job in executor.jobs)
+    assert (one, three) == (two, four)
+    # The fifth is alone with its variables, as it is with what it is shown of earlier turns.
+    assert len({one, three, five, six}) == 4
+    assert all(parse_workspace(job.session) for job in executor.jobs)
+
+
+async def begun_call(bench: Bench) -> tuple[TurnJournal, ToolCall]:
+    """A turn that waits for the end of a job."""
+    turn = await bench.say("plot")
+    ours = TurnJournal(bench.database, turn.id, bench.boot, "fake", bench._wake, bench.spool)
+    await ours.load()
+    intent = await ours.intend_model_call(1)
+    (call,) = await ours.answered(intent, Answer("", (PLOT,)))
+    await ours.intend_tool_call(call)
+    return ours, call
 
 
 async def test_files_of_a_turn_that_was_lost_do_not_stay(
@@ -289,13 +367,9 @@ async def test_files_of_a_turn_that_was_lost_do_not_stay(
 ) -> None:
     """Stopped between the job and its row: nothing is queued, and nothing lies about."""
     bench = await bench_with(database, tmp_path)
-    turn = await bench.say("plot")
-    ours = TurnJournal(database, turn.id, bench.boot, "fake", bench._wake, bench.spool)
-    await ours.load()
-    intent = await ours.intend_model_call(1)
-    (call,) = await ours.answered(intent, Answer("", (PLOT,)))
-    await ours.intend_tool_call(call)
-    await database.write(turns.stop, turn.session_id, time.time())
+    ours, call = await begun_call(bench)
+    ((session,),) = await bench.all("SELECT id FROM sessions")
+    await database.write(turns.stop, session, time.time())
     with pytest.raises(TurnLost):
         await ours.tool_finished(call, ToolOutcome("drawn", files=(OutFile("p.png", PIXEL),)))
     assert list(bench.spool.path.iterdir()) == []

@@ -86,6 +86,7 @@ def send(db: sqlite3.Connection, turn_id: int) -> None:
     outbox.due(db)
     outbox.prune(db, 2.0)
     ((_, _, ref),) = outbox.hold_old(db, HOLD_AFTER + 2)
+    outbox.drop_held(db, HOLD_AFTER + 2)
     outbox.show_held(db, HERE, ref, 3.0)
     outbox.move_chat(db, for_here, "-1001")
     people.move_chat(db, HERE, "-1001")

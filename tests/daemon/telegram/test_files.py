@@ -21,10 +21,10 @@ from daemon.store import outbox as rows
 from daemon.store.db import Database
 from daemon.store.outbox import Draft
 from daemon.store.values import Place
-from daemon.telegram import media
-from daemon.telegram import outbox as module
+from daemon.telegram import api as api_module
+from daemon.telegram import failure, media
 from daemon.telegram.api import BotApi, open_api
-from daemon.telegram.outbox import Outbox
+from daemon.telegram.outbox import SHOW_HELD, Outbox, address
 from daemon.telegram.render import MAYBE_TWICE
 from daemon.telegram.upload import PIECE, Upload
 
@@ -60,7 +60,7 @@ async def sending(
 async def sender(
     database: Database, boot: str, api: BotApi, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Outbox]:
-    monkeypatch.setattr(module, "DOUBT_BACKOFF", 0.01)
+    monkeypatch.setattr(failure, "DOUBT_BACKOFF", 0.01)
     async with sending(database, boot, api, spool) as started:
         yield started
 
@@ -112,9 +112,20 @@ async def ended(database: Database, sender: Outbox, spool: Spool) -> list[str]:
     """Let the sender come to its end; gives the states of the rows, and nothing is left over."""
     await sender.close(5.0)
     assert list(spool.path.iterdir()) == []
+    return await states(database)
 
+
+async def states(database: Database) -> list[str]:
+    return await column(database, "state")
+
+
+async def errors(database: Database) -> list[str]:
+    return await column(database, "coalesce(error, '')")
+
+
+async def column(database: Database, which: str) -> list[str]:
     def read(db: Any) -> list[str]:
-        return [row[0] for row in db.execute("SELECT state FROM outbox ORDER BY id").fetchall()]
+        return [row[0] for row in db.execute(f"SELECT {which} FROM outbox ORDER BY id").fetchall()]
 
     return await database.read(read)
 
@@ -161,6 +172,133 @@ async def test_the_phase_of_a_failure_decides_for_files_too(
     sender.wake(HERE)
     await demo.bot.wait_for(shows(*messages))
     assert await ended(database, sender, spool) == ["sent", "sent"]
+
+
+BIG = bytes(8 * 1024 * 1024)  # more than the buffers of a connection take
+
+
+@pytest.mark.parametrize("reset", [True, False])
+async def test_an_upload_that_breaks_off_is_begun_again_without_a_label(
+    demo: DemoServers, database: Database, sender: Outbox, spool: Spool, reset: bool
+) -> None:
+    """Telegram cannot have acted on a part of a request: there is nothing to doubt."""
+    demo.bot.faults.add(Fault.cut_during("sendDocument", body_bytes=100_000, reset=reset, times=2))
+    await queue(database, draft(spool, "big", BIG), text("b"))
+    sender.wake(HERE)
+    await demo.bot.wait_for(shows(("big", ""), ("text", "b")))
+    assert await ended(database, sender, spool) == ["sent", "sent"]
+
+
+async def test_an_upload_that_was_whole_is_in_doubt(
+    demo: DemoServers, database: Database, sender: Outbox, spool: Spool
+) -> None:
+    """From its last byte on it may have had its effect, however soon the connection ends."""
+    demo.bot.faults.add(Fault.cut_during("sendDocument", body_bytes=len(BIG) + 10_000))
+    await queue(database, draft(spool, "big", BIG))
+    sender.wake(HERE)
+    await demo.bot.wait_for(shows(("big", LABEL)))
+    assert await ended(database, sender, spool) == ["sent"]
+
+
+async def test_a_line_that_is_too_slow_is_not_tried_for_ever(
+    demo: DemoServers,
+    database: Database,
+    sender: Outbox,
+    spool: Spool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What comes after the file is sent all the same, and the chat is told."""
+    monkeypatch.setattr(failure, "FIRST_BACKOFF", 0.001)
+    monkeypatch.setattr(api_module, "WRITE_TIMEOUT", 0.05)
+    stall = Fault.stalled("sendDocument", body_bytes=100_000, times=-1)
+    demo.bot.faults.add(stall)
+    await queue(database, draft(spool, "big", BIG), text("b"))
+    sender.wake(HERE)
+    await demo.bot.wait_for(lambda bot: len(seen(bot)) == 2)
+    assert seen(demo.bot)[0] == ("text", "b")
+    assert "could not send the file big: the upload broke off" in seen(demo.bot)[1][1]
+    assert stall.used == failure.MAX_CUTS
+    assert await ended(database, sender, spool) == ["failed", "sent", "sent"]
+
+
+async def test_a_large_file_is_given_the_time_to_be_passed_on(
+    demo: DemoServers, api: BotApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Bot API answers when it has handed the file to Telegram, and not before."""
+    monkeypatch.setattr(api_module, "UPLOAD_PACE", 1024 * 1024)
+    demo.bot.faults.add(Fault(method="sendDocument", delay=0.3))
+    path = tmp_path / "f"
+    path.write_bytes(BIG)
+    with path.open("rb") as file:
+        upload = Upload("document", "f", file)
+        await api.call("sendDocument", {"chat_id": 1}, read_timeout=0.05, upload=upload)
+    assert seen(demo.bot) == [("f", "")]
+
+
+async def test_an_upload_cut_off_by_the_end_is_no_doubt(
+    demo: DemoServers, database: Database, sender: Outbox, spool: Spool
+) -> None:
+    """The row waits for the next start, which sends it without a label."""
+    demo.bot.faults.add(Fault.stalled("sendDocument", body_bytes=100_000))
+    await queue(database, draft(spool, "big", BIG))
+    sender.wake(HERE)
+    await demo.bot.wait_for(lambda bot: bot.count("sendDocument"))
+    await sender.close(0.05)
+    with trio.fail_after(5):
+        while await states(database) != ["queued"]:
+            await trio.lowlevel.checkpoint()
+    assert len(list(spool.path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("blocked", ["a directory", "a file that cannot be read"])
+async def test_a_file_that_cannot_be_read_now_may_be_later(
+    demo: DemoServers, database: Database, sender: Outbox, spool: Spool, blocked: str
+) -> None:
+    """The disk has a bad moment, or we have too many files open: the bytes are still there."""
+    waiting = draft(spool, "t.txt", b"text")
+    path = spool.path / str(waiting.file)
+    kept = path.rename(spool.path.parent / "kept")
+    if blocked == "a directory":
+        path.mkdir()
+    else:
+        path.symlink_to("/proc/self/mem")  # can be opened, and gives an error at its first byte
+    await queue(database, waiting, text("b"))
+    sender.wake(HERE)
+    with trio.fail_after(5):
+        while "cannot be read" not in (await errors(database))[0]:
+            await trio.lowlevel.checkpoint()
+    path.rmdir() if blocked == "a directory" else path.unlink()
+    kept.rename(path)
+    await demo.bot.wait_for(shows(("t.txt", ""), ("text", "b")))
+    assert await ended(database, sender, spool) == ["sent", "sent"]
+
+
+async def test_a_file_in_doubt_for_good_goes_when_the_sender_is_restarted(
+    demo: DemoServers, database: Database, boot: str, api: BotApi, spool: Spool
+) -> None:
+    """Its task alone may be restarted, long before the next start of the process sweeps."""
+    await queue(database, draft(spool, "t.txt", b"text"))
+    for _ in range(rows.MAX_DOUBTS - 1):
+        await database.write(rows.claim_next, rows.destination_of(HERE), boot, time.time())
+        await database.write(rows.recover)
+    await database.write(rows.claim_next, rows.destination_of(HERE), boot, time.time())
+    async with sending(database, boot, api, spool) as sender:
+        assert await ended(database, sender, spool) == ["unknown"]
+    assert seen(demo.bot) == []
+
+
+async def test_a_file_that_nobody_asks_for_is_not_held_for_ever(
+    demo: DemoServers, database: Database, boot: str, api: BotApi, spool: Spool
+) -> None:
+    """One line says so, and the texts that were held with it are still there."""
+    long_ago = time.time() - rows.HOLD_AFTER - 60
+    await queue(database, draft(spool, "t.txt", b"text"), text("done"), at=long_ago)
+    await database.write(rows.hold_old, time.time())
+    await database.write(lambda db: db.execute("UPDATE outbox SET created_at = 1000"))
+    async with sending(database, boot, api, spool) as sender:
+        await demo.bot.wait_for(lambda bot: len(seen(bot)) == 1)
+        assert "1 file(s)" in seen(demo.bot)[0][1]
+        assert await ended(database, sender, spool) == ["failed", "held", "sent"]
 
 
 async def test_a_file_that_is_refused_twice_is_named_in_the_chat(
@@ -223,7 +361,7 @@ async def test_an_old_file_is_held_with_the_texts_and_keeps_its_bytes(
         assert "2 message(s)" in seen(demo.bot)[0][1]
         assert await database.read(rows.files) == {held.file}
         button = demo.bot.chat(1)[-1].buttons[0]["callback_data"]
-        ref = button.removeprefix(module.SHOW_HELD)
+        ref = button.removeprefix(SHOW_HELD)
         assert await database.write(rows.show_held, HERE, ref, time.time()) == 2
         sender.wake(HERE)
         await demo.bot.wait_for(lambda bot: seen(bot)[1:] == [("t.txt", ""), ("text", "done")])
@@ -234,8 +372,8 @@ def test_a_late_file_says_what_it_answers() -> None:
     """The line that a late text begins with is a late file's caption."""
     day = 86400.0
     part = rows.Part(1, HERE, 1, media.PHOTO, {}, 1, 0, "plot it", 1.0, "key", "p.png")
-    assert "caption" not in module.address(part, 60.0)
-    assert module.address(part, day)["caption"].startswith('Re "plot it", 01 Jan 00:00 UTC:')
+    assert "caption" not in address(part, 60.0)
+    assert address(part, day)["caption"].startswith('Re "plot it", 01 Jan 00:00 UTC:')
 
 
 async def test_a_body_is_as_long_as_it_says_and_never_whole_in_memory(tmp_path: Path) -> None:
@@ -296,6 +434,23 @@ def test_the_shape_is_read_from_the_header(data: bytes, shape: tuple[int, int] |
     """Of the three formats that Telegram shows; a header that is cut off is none."""
     found = media.shape_of(data)
     assert (None if found is None else (found.width, found.height)) == shape
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8" + b"\xff" * (media.PHOTO_BYTES - 2),
+        b"\xff\xd8" + b"\xff\xd0" * (media.PHOTO_BYTES // 2 - 1),
+        b"\xff\xd8" + b"\xff\xe0\0\2" * (media.PHOTO_BYTES // 4 - 1),
+        b"\xff\xd8" + b"\xff\xe0\0\0" * (media.PHOTO_BYTES // 4 - 1),
+    ],
+    ids=["filling bytes", "markers", "empty segments", "impossible segments"],
+)
+def test_a_header_without_an_end_is_not_read_to_its_end(data: bytes) -> None:
+    """A job chooses the bytes, and may not choose how long we look at them."""
+    began = time.thread_time()
+    assert media.method_for(data) == media.DOCUMENT
+    assert time.thread_time() - began < 0.05
 
 
 @pytest.mark.parametrize(

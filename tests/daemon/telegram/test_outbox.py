@@ -21,12 +21,13 @@ from daemon.store import outbox as rows
 from daemon.store.db import Database
 from daemon.store.outbox import Draft
 from daemon.store.values import Place
-from daemon.telegram import outbox as module
+from daemon.telegram import failure
 from daemon.telegram.api import (
     CONNECTIONS,
     Ambiguous,
     ApiError,
     BotApi,
+    CutOff,
     NotSent,
     Refused,
     RefusedToken,
@@ -34,18 +35,18 @@ from daemon.telegram.api import (
     TooMany,
     open_api,
 )
-from daemon.telegram.outbox import (
+from daemon.telegram.failure import (
     LONGEST_BACKOFF,
-    SHOW_HELD,
+    MAX_CUTS,
     TOKEN_BACKOFF,
     Again,
     Doubt,
     GiveUp,
     Move,
-    Outbox,
     after_failure,
     is_harmless,
 )
+from daemon.telegram.outbox import SHOW_HELD, Outbox
 from daemon.telegram.render import MAYBE_TWICE
 
 
@@ -59,11 +60,11 @@ from daemon.telegram.render import MAYBE_TWICE
         (Refused(403, "Forbidden: bot was blocked by the user"), GiveUp()),
         (Refused(400, "group upgraded", -1001), Move("-1001")),
         (NotSent("no route"), Again(0.5)),
-        (ServerFailed("502"), Doubt(module.DOUBT_BACKOFF)),
-        (Ambiguous("cut"), Doubt(module.DOUBT_BACKOFF)),
+        (ServerFailed("502"), Doubt(failure.DOUBT_BACKOFF)),
+        (Ambiguous("cut"), Doubt(failure.DOUBT_BACKOFF)),
     ],
 )
-def test_the_phase_of_a_failure_decides(error: ApiError, decision: module.Decision) -> None:
+def test_the_phase_of_a_failure_decides(error: ApiError, decision: failure.Decision) -> None:
     assert after_failure(error, 1) == decision
 
 
@@ -71,6 +72,13 @@ def test_an_unreachable_network_is_tried_ever_less_often() -> None:
     delays = [after_failure(NotSent("x"), n) for n in range(1, 2000)]
     assert delays[:3] == [Again(0.5), Again(1.0), Again(2.0)]
     assert delays[-1] == Again(LONGEST_BACKOFF)
+
+
+def test_a_request_that_is_cut_off_every_time_is_given_up() -> None:
+    """The tries without a connection do not count: they say nothing about the line."""
+    decisions = [after_failure(CutOff("x"), 1000, cuts=n) for n in range(MAX_CUTS)]
+    again = Again(LONGEST_BACKOFF, cut=True)
+    assert decisions == [*[again] * (MAX_CUTS - 1), GiveUp()]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +112,7 @@ async def say(database: Database, sender: Outbox, chat: int, *texts: str) -> Non
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DOUBT_BACKOFF", 0.01)
+    monkeypatch.setattr(failure, "DOUBT_BACKOFF", 0.01)
 
 
 @asynccontextmanager
