@@ -43,7 +43,7 @@ format: ready-test  ## put the sources into the one format
 	$(BIN)/ruff check --fix --quiet $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-wheel: ready-test  ## build dist/famulus-*.whl
+wheel: ready-wheel  ## build dist/famulus-*.whl
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 
 # Accounts, directories and units, for a server; nothing is started. See README, "On a server".
@@ -79,8 +79,9 @@ $(ASYNC_CHECKED): $(ASYNC_SOURCES) Makefile
 		--enable=$(subst $() ,,$(ASYNC_RULES))
 	@touch $@
 
-# What `demo` needs, and what everything else needs.
-ready-run ready-test: ready-%:
+# What `demo` needs, what `wheel` needs, and what everything else needs.
+ready-run ready-wheel ready-test: ready-%:
 	@$(PYTHON) scripts/prepare.py $* --venv $(VENV)
 
-.PHONY: help demo test test-all bench lint format wheel install-units lock clean ready-run ready-test
+.PHONY: help demo test test-all bench lint format wheel install-units lock clean \
+	ready-run ready-wheel ready-test

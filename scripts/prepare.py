@@ -1,4 +1,4 @@
-"""Sets up what `make demo` and `make test` need, and nothing twice.
+"""Sets up what `make demo`, `make test` and `make wheel` need, and nothing twice.
 
 There are two halves. The *host* half looks for what the system must supply (a sandbox, the user
 that jobs run as, what makes a virtual environment) and, run as root, installs just what is
@@ -28,7 +28,7 @@ from pathlib import Path
 
 import debian
 import editable
-from console import PrepareError, run, say
+from console import PrepareError, run, say, succeeds
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,10 +36,16 @@ ROOT = Path(__file__).resolve().parent.parent
 EXECUTOR_USER = "famulus-exec"
 EXECUTOR_HOME = Path("/var/lib/famulus-exec")
 
-# Locks in the order in which they are installed; the second holds all of the first.
+# An account that owns nothing, to find out what an ordinary one may do.
+NOBODY = 65534
+
+# For each purpose, locks in the order in which they are installed; the second holds all of the
+# first. `run` and `test` set up the host for jobs, too; `wheel` is for a server, which gets its
+# accounts and packages by the commands in the README.
 LOCKS = {
     "run": ("requirements.lock",),
     "test": ("requirements.lock", "requirements-test.lock"),
+    "wheel": ("requirements.lock", "requirements-test.lock"),
 }
 
 # The first and the last Python that the locks are made for.
@@ -53,6 +59,7 @@ class Host:
     root: bool
     apt: bool
     firejail: bool
+    user_namespaces: bool
     system_python: bool
     matplotlib: bool
     ensurepip: bool
@@ -62,11 +69,15 @@ class Host:
 
 @dataclass(frozen=True)
 class Target:
-    """One virtual environment: where it is, and which locks fill it."""
+    """One virtual environment: where it is, and what for."""
 
     venv: Path
-    locks: tuple[str, ...]
-    plots: bool = False  # whether jobs are to draw: 40 s and 100 MB, worth it for tests
+    purpose: str
+
+    @property
+    def locks(self) -> tuple[str, ...]:
+        """What fills it."""
+        return LOCKS[self.purpose]
 
     @property
     def python(self) -> Path:
@@ -86,18 +97,21 @@ class Target:
 # --- Decisions ------------------------------------------------------------------------------
 
 
-def missing_packages(host: Host, *, made: bool, plots: bool = False) -> tuple[str, ...]:
+def missing_packages(host: Host, purpose: str, *, made: bool) -> tuple[str, ...]:
     """Debian packages to install; an environment that is `made` no longer needs what makes one.
 
-    `plots`: matplotlib for jobs, where apt can install it; nobody is asked to do so by hand.
+    firejail is set-uid root: a host whose user namespaces isolate jobs is spared it, but for the
+    tests of its stack. matplotlib for jobs (300 MB) is for tests alone, and only where apt
+    can install it: nobody is asked to do so by hand.
     """
+    tests, jobs = purpose == "test", purpose != "wheel"
     wanted = [
-        ("firejail", not host.firejail),
+        ("firejail", not host.firejail and (tests or (jobs and not host.user_namespaces))),
         # Jobs run /usr/bin/python3, whichever Python runs the program.
-        ("python3", not host.system_python),
+        ("python3", jobs and not host.system_python),
         ("python3-venv", not (made or host.ensurepip)),
         ("ca-certificates", not (made or host.certificates)),
-        ("python3-matplotlib", plots and host.root and host.apt and not host.matplotlib),
+        ("python3-matplotlib", tests and host.root and host.apt and not host.matplotlib),
     ]
     return tuple(package for package, absent in wanted if absent)
 
@@ -129,6 +143,7 @@ def look() -> Host:
         root=os.geteuid() == 0,
         apt=shutil.which("apt-get") is not None,
         firejail=shutil.which("firejail") is not None,
+        user_namespaces=has_user_namespaces(),
         system_python=Path("/usr/bin/python3").exists(),
         matplotlib=Path("/usr/lib/python3/dist-packages/matplotlib").exists(),
         ensurepip=has_ensurepip(),
@@ -142,21 +157,34 @@ def has_ensurepip() -> bool:
     return importlib.util.find_spec("ensurepip") is not None
 
 
-def prepare_host(host: Host, packages: Sequence[str]) -> None:
+def has_user_namespaces() -> bool:
+    """Whether an ordinary account may make user namespaces, and mount in them.
+
+    The second is what Ubuntu takes away from those that it lets anybody make.
+    """
+    become = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    tried = ("unshare", "--user", "--map-root-user", "--mount", "--net", "true")
+    command = (*become, *tried) if os.geteuid() == 0 else tried
+    return shutil.which("unshare") is not None and succeeds(command)
+
+
+def prepare_host(host: Host, purpose: str, packages: Sequence[str]) -> None:
     """Installs what is missing, or says how to; a host that cannot help is not an error."""
     if packages and host.root and host.apt:
         debian.install(packages)
     elif packages:
-        say_missing(packages)
-    if host.root and not host.executor_user:
+        say_missing(packages, host)
+    if host.root and not host.executor_user and purpose != "wheel":
         debian.add_user(EXECUTOR_USER, EXECUTOR_HOME)
 
 
-def say_missing(packages: Sequence[str]) -> None:
+def say_missing(packages: Sequence[str], host: Host) -> None:
     """Prints the line that the owner of this machine would run."""
     say("not installed here: " + " ".join(packages) + "; to install:")
     say("    sudo " + shlex.join(debian.install_command(packages)))
-    if "firejail" in packages:
+    if "firejail" in packages and host.user_namespaces:
+        say("without firejail the tests of its stack are skipped")
+    elif "firejail" in packages:
         say("without firejail the program runs, with its code tools off if nothing else isolates")
 
 
@@ -257,15 +285,15 @@ def parse(arguments: Sequence[str]) -> Target:
     parser.add_argument("purpose", choices=sorted(LOCKS))
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="the environment")
     options = parser.parse_args(arguments)
-    locks, plots = LOCKS[options.purpose], options.purpose == "test"
-    return Target(venv=options.venv.absolute(), locks=locks, plots=plots)
+    return Target(venv=options.venv.absolute(), purpose=options.purpose)
 
 
 def prepare(target: Target) -> None:
     """Brings host and environment to where they should be; raises PrepareError."""
     check_version(sys.version_info[:2])
     host = look()
-    prepare_host(host, missing_packages(host, made=usable(target), plots=target.plots))
+    packages = missing_packages(host, target.purpose, made=usable(target))
+    prepare_host(host, target.purpose, packages)
     if ready(target):
         return
     with one_at_a_time(target):

@@ -30,6 +30,7 @@ class Line:
     p99: tuple[float, float] | None = None
 
 
+# The executor had 25 MB (20) before it kept warm boxes; see ARCHITECTURE.md, "Budgets".
 LINES = (
     Line(measures.ENTRY, "process start to first getUpdates", "s", 0.5, 0.4),
     Line(measures.VERY_FIRST, "  the very first one, which makes the database", "s"),
@@ -54,9 +55,10 @@ LINES = (
     Line(jobs.COLD, "  job in firejail, cold", "x", 4.5, 4.0),
     Line(jobs.KILL, "  kill to empty of 64 processes", "x", 3.0, 2.0),
     Line(jobs.PLOT, "a plot, preloaded to fresh", "x", 0.2, 0.1),
-    Line(
-        jobs.PARALLEL, "8 jobs side by side to one after another, jobs/s", "x", 2.0, 2.5, more=True
-    ),
+    Line(jobs.PARALLEL, "jobs/s of 8 clients to those of one", "x", 2.0, 2.5, more=True),
+    Line(jobs.BUSY, "  share of the processors that they use", "", 0.9, 0.95, more=True),
+    Line(jobs.SERIAL_RATE, "  with warm boxes, one client", "/s"),
+    Line(jobs.PARALLEL_RATE, "  with warm boxes, 8 clients", "/s"),
     Line(jobs.WARM_PSS, "executor with its zygote and 3 warm boxes, PSS", "MB", 40, 35),
 )
 

@@ -17,6 +17,7 @@ COMPLETE = {
     "root": True,
     "apt": True,
     "firejail": True,
+    "user_namespaces": True,
     "system_python": True,
     "matplotlib": True,
     "ensurepip": True,
@@ -59,11 +60,15 @@ def fake_debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "fetched"
 
 
+def host(*absent: str) -> prepare.Host:
+    """A host that has everything but what is named."""
+    return prepare.Host(**{**COMPLETE, **dict.fromkeys(absent, False)})
+
+
 @pytest.mark.parametrize(
     ("absent", "made", "packages"),
     [
         ((), False, ()),
-        (("firejail",), True, ("firejail",)),
         (("system_python",), True, ("python3",)),
         (("ensurepip",), False, ("python3-venv",)),
         (("ensurepip", "certificates"), False, ("python3-venv", "ca-certificates")),
@@ -74,27 +79,74 @@ def test_only_what_is_missing_is_asked_for(
     absent: tuple[str, ...], made: bool, packages: tuple[str, ...]
 ) -> None:
     """An environment that is made no longer needs what makes one."""
-    host = prepare.Host(**{**COMPLETE, **dict.fromkeys(absent, False)})
-    assert prepare.missing_packages(host, made=made) == packages
+    assert prepare.missing_packages(host(*absent), "run", made=made) == packages
+
+
+def test_firejail_is_for_hosts_without_user_namespaces_and_for_tests() -> None:
+    """It is set-uid root, so a host that isolates without it is spared it."""
+    for purpose, absent, packages in (
+        ("run", ("firejail",), ()),
+        ("run", ("firejail", "user_namespaces"), ("firejail",)),
+        ("run", ("user_namespaces",), ()),
+        ("test", ("firejail",), ("firejail",)),
+        ("wheel", ("firejail", "user_namespaces"), ()),
+    ):
+        assert prepare.missing_packages(host(*absent), purpose, made=True) == packages
 
 
 def test_matplotlib_is_for_tests_where_apt_can_install_it() -> None:
     """It is large: the demo goes without, and nobody is told to install it."""
-    host = prepare.Host(**{**COMPLETE, "matplotlib": False})
-    assert prepare.missing_packages(host, made=True, plots=True) == ("python3-matplotlib",)
-    assert prepare.missing_packages(host, made=True) == ()
+    lacking = host("matplotlib")
+    assert prepare.missing_packages(lacking, "test", made=True) == ("python3-matplotlib",)
+    assert prepare.missing_packages(lacking, "run", made=True) == ()
     for absent in ("root", "apt"):
-        other = prepare.Host(**{**COMPLETE, "matplotlib": False, absent: False})
-        assert prepare.missing_packages(other, made=True, plots=True) == ()
+        assert prepare.missing_packages(host("matplotlib", absent), "test", made=True) == ()
 
 
-def test_ordinary_user_is_shown_the_apt_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wheel_needs_only_what_makes_an_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a server the commands of the README install the rest: no account is made here."""
+    bare = host(*COMPLETE.keys() - {"root", "apt"})
+    packages = ("python3-venv", "ca-certificates")
+    assert prepare.missing_packages(bare, "wheel", made=False) == packages
+    made: list[str] = []
+    monkeypatch.setattr(debian, "add_user", lambda name, _home: made.append(name))
+    monkeypatch.setattr(debian, "install", lambda _packages: None)
+    prepare.prepare_host(bare, "wheel", packages)
+    assert made == []
+    prepare.prepare_host(bare, "run", packages)
+    assert made == [prepare.EXECUTOR_USER]
+
+
+def test_user_namespaces_are_tried_and_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By making one; without the program that could, there are none."""
+    for status, found in (("0", True), ("1", False)):
+        for name in ("setpriv", "unshare"):
+            (tmp_path / name).write_text(f"#!/bin/sh\nexit {status}\n")
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert prepare.has_user_namespaces() is found
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert not prepare.has_user_namespaces()
+
+
+@pytest.mark.parametrize(
+    ("absent", "said"),
+    [
+        (("user_namespaces",), "code tools off"),
+        ((), "the tests of its stack are skipped"),
+    ],
+)
+def test_ordinary_user_is_shown_the_apt_line(
+    absent: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Nothing is installed, and it is no error: the rest goes on."""
-    host = prepare.Host(**{**COMPLETE, "root": False, "executor_user": False})
-    prepare.prepare_host(host, ("firejail", "python3-venv"))
+    other = host("root", "executor_user", *absent)
+    prepare.prepare_host(other, "test", ("firejail", "python3-venv"))
     shown = capsys.readouterr().out
     assert "sudo apt-get install --yes --no-install-recommends firejail python3-venv" in shown
-    assert "code tools off" in shown
+    assert said in shown
 
 
 @pytest.mark.parametrize("version", [(3, 9), (3, 10), (3, 14)])
@@ -123,7 +175,7 @@ def test_stamp_changes_with_each_of_its_causes() -> None:
 
 def test_environment_is_ready_only_with_every_stamp(tmp_path: Path) -> None:
     """An environment half filled, or filled from an older lock, is renewed."""
-    target = prepare.Target(tmp_path / "venv", prepare.LOCKS["test"])
+    target = prepare.Target(tmp_path / "venv", "test")
     assert not prepare.ready(target)
     _make_environment(target.venv)
     for lock in target.locks:

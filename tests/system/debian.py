@@ -23,6 +23,7 @@ SUITE = "trixie"
 PYTHON = "3.13"
 # What the rigs need in it: an init, what the README installs, the kernel of the emulated machine.
 PACKAGES = (
+    "apparmor",
     "ca-certificates",
     "dbus",
     "firejail",
@@ -34,15 +35,36 @@ PACKAGES = (
 )
 # Seconds for the slowest single command, debootstrap on a slow line.
 LIMIT = 900
+# What `scripts/debian-root` exits with when there is no mirror to make a system from.
+NO_MIRROR = 3
+
+# What is typed where the README asks for secrets.
+TOKEN = "1:a-token-that-nobody-takes"
+MODEL_KEY = "a-key-for-no-model"
 
 PIP_CONF = "[global]\nno-index = true\nfind-links = /wheels\ndisable-pip-version-check = true\n"
 
 
-def run(*command: str | Path, **options: object) -> str:
-    """Run a command and give its output, both streams; what it said is in the failure."""
-    done = subprocess.run(
+class Unreachable(Exception):
+    """The mirror of Debian's packages cannot be had from here."""
+
+
+def run(*command: str | Path, typed: str = "", **options: object) -> str:
+    """Run a command and give its output, both streams; what it said is in the failure.
+
+    `typed` is all that it reads from its standard input.
+    """
+    done = _run(*command, typed=typed, **options)
+    assert done.returncode == 0, f"{command}: {done.stdout}"
+    return done.stdout
+
+
+def _run(
+    *command: str | Path, typed: str = "", **options: object
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [str(word) for word in command],
-        stdin=subprocess.DEVNULL,
+        input=typed,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -50,13 +72,15 @@ def run(*command: str | Path, **options: object) -> str:
         check=False,
         **options,
     )
-    assert done.returncode == 0, f"{command}: {done.stdout}"
-    return done.stdout
 
 
 def make_base(folder: Path) -> None:
-    """Make the system in `folder`, unless it is there."""
-    run(ROOT / "scripts" / "debian-root", "--base", folder, SUITE, ",".join(PACKAGES))
+    """Make the system in `folder`, unless it is there. Raises Unreachable."""
+    command = (ROOT / "scripts" / "debian-root", "--base", folder, SUITE, ",".join(PACKAGES))
+    done = _run(*command)
+    if done.returncode == NO_MIRROR:
+        raise Unreachable(done.stdout.strip())
+    assert done.returncode == 0, f"{command}: {done.stdout}"
 
 
 def copy_of(base: Path, folder: Path) -> Path:
@@ -102,42 +126,53 @@ def give_checkout(root: Path) -> Path:
     return checkout
 
 
-def chroot(root: Path, script: str) -> str:
-    """Run a script in the system, with /proc and /dev, as root. Leaves no mount behind."""
-    inside = "mount -t proc proc $0/proc && mount --rbind /dev $0/dev && exec chroot $0 sh -euxc"
+def chroot(root: Path, script: str, typed: str = "") -> str:
+    """Run a script in the system, with /proc and /dev, as root. Leaves no mount behind.
+
+    By bash, which is root's shell there; `typed` is what somebody enters at its questions.
+    """
+    inside = "mount -t proc proc $0/proc && mount --rbind /dev $0/dev && exec chroot $0 bash -euxc"
     words = ("unshare", "--mount", "--propagation", "private", "sh", "-euc")
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
-    return run(*words, f'{inside} "$1"', root, script, env=environment)
+    return run(*words, f'{inside} "$1"', root, script, typed=typed, env=environment)
 
 
 def readme_commands(heading: str, language: str = "sh") -> list[str]:
-    """The fenced blocks of a language in a section of the README, in order."""
+    """The fenced blocks of a language in a section of the README, in order; not of those in it."""
     text = (ROOT / "README.md").read_text()
-    section = re.split(r"^## ", text.split(f"\n## {heading}\n")[1], flags=re.MULTILINE)[0]
+    _before, found, after = text.partition(f"# {heading}\n")
+    assert found, f"the README has no section {heading}"
+    section = re.split(r"^##+ ", after, flags=re.MULTILINE)[0]
     return re.findall(rf"^```{language}\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL)
 
 
 def install(root: Path, configuration: str) -> None:
     """Do what the README says under "On a server", up to the start.
 
-    What that needed and a running system does not is removed: copies are made of it.
+    The checkout stays, for what it says of other stacks. What is needed no more is removed, since
+    copies are made of the system.
     """
     give_wheels(root)
-    checkout = give_checkout(root)
+    give_checkout(root)
     commands, _start = readme_commands("On a server")
-    chroot(root, f"cd /root/famulus\n{commands}")
-    for unneeded in (checkout, root / "wheels", root / "var" / "cache" / "apt"):
-        shutil.rmtree(unneeded)
+    in_checkout(root, commands)
     (root / "etc" / "famulus.toml").write_text(configuration)
-    secret = root / "etc" / "famulus" / "telegram-token"
-    secret.write_text("1:a-token-that-nobody-takes\n")
-    secret.chmod(0o600)
+    (secrets,) = readme_commands("On a server", "bash")
+    in_checkout(root, secrets, typed=f"{TOKEN}\n{MODEL_KEY}\n")
+    in_checkout(root, "apt-get clean")
+    for unneeded in (root / "wheels", root / "root" / "famulus" / ".venv"):
+        shutil.rmtree(unneeded)
+
+
+def in_checkout(root: Path, script: str, typed: str = "") -> str:
+    """Run a script in the system as the README's reader does: as root, in the checkout."""
+    return chroot(root, f"cd /root/famulus\n{script}", typed)
 
 
 def configuration(extra: Iterable[str] = ()) -> str:
     """What the README says to write, with an address where no Telegram is."""
     (block,) = readme_commands("On a server", "toml")
-    lines = [line for line in block.splitlines() if not line.startswith("api_key")]
+    lines = block.splitlines()
     at = lines.index("[telegram]")
     lines.insert(at + 1, 'api_base_url = "http://127.0.0.1:9"')
     lines.insert(lines.index("[model]") + 1, 'name = "none"\nbase_url = "http://127.0.0.1:9/v1"')

@@ -2,7 +2,8 @@
 
 This file is copied into the machine and run there, by the interpreter that Famulus is installed
 for: `matrix.py CONFIG REPORT`. It asks the executor over its socket, which starts it, and writes a
-report as JSON: what the executor says of itself, and for each job how it ended and what was left.
+report as JSON: what the executor says of itself, and for each job how it ended, how many processes
+it had and what was left.
 It judges nothing; the test that reads the report does.
 """
 
@@ -11,10 +12,11 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import trio
@@ -29,6 +31,8 @@ _SETTLE_SECONDS = 10.0
 _START_SECONDS = 120.0
 # An executor is at rest when the number of its processes was the same so many times.
 _SAME = 5
+# How often processes are counted while a job runs.
+_SAMPLE_SECONDS = 0.05
 # Some of the jobs only end by it.
 _LIMITS = Limits(wall_seconds=30.0)
 
@@ -54,11 +58,14 @@ for _ in range(20):
 print("grown")
 """
 NETWORK = """
-import socket
-try:
-    socket.create_connection(("192.0.2.1", 80), 2)
-except OSError as error:
-    print(type(error).__name__)
+import os, socket
+for address in (("192.0.2.1", 80), ("127.0.0.1", PORT)):
+    try:
+        socket.create_connection(address, 2)
+        print("connected to", *address)
+    except OSError as error:
+        print(type(error).__name__)
+print(os.readlink("/proc/self/ns/net"))
 """
 JOBS = {
     "honest": ("python", "print(6 * 7)"),
@@ -79,13 +86,19 @@ def main(configuration: Path, report: Path) -> None:
     status = started(client)
     idle = at_rest(settings.user)
     jobs = {}
-    for name, (language, code) in JOBS.items():
-        jobs[name] = tried(client, Job(language, code, "matrix", _LIMITS), settings.user, idle)
-        say(f"{name}: {jobs[name]}")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port)).close()  # whoever is not held gets through
+        for name, (language, code) in JOBS.items():
+            job = Job(language, code.replace("PORT", str(port)), "matrix", _LIMITS)
+            jobs[name] = tried(client, job, settings.user, idle)
+            say(f"{name}: {jobs[name]}")
     found = {
         "status": attrs.asdict(status),
         "uid": os.getuid(),
         "idle": idle,
+        "pids": _LIMITS.pids,
+        "network": str(Path("/proc/self/ns/net").readlink()),
         "jobs": jobs,
         "groups": sorted(map(str, Path("/sys/fs/cgroup").glob("system.slice/*/job-*"))),
     }
@@ -106,11 +119,29 @@ def started(client: ExecutorClient) -> Status:
 
 
 def tried(client: ExecutorClient, job: Job, account: str, idle: int) -> dict[str, Any]:
-    """Run one job and say how it ended, and how many processes it left."""
+    """Run one job and say how it ended, how many processes it had, and how many it left."""
     begun = time.monotonic()
-    result = trio.run(client.run, job)
+    result, most = trio.run(watched, client, job, account)
     seconds = time.monotonic() - begun
-    return {**summary(result), "seconds": round(seconds, 2), "left": left(account, idle)}
+    found = {**summary(result), "seconds": round(seconds, 2), "processes": most - idle}
+    return {**found, "left": left(account, idle)}
+
+
+async def watched(client: ExecutorClient, job: Job, account: str) -> tuple[Result, int]:
+    """Run a job, and count the most processes that the account had meanwhile."""
+    most = 0
+
+    async def watch() -> NoReturn:
+        nonlocal most
+        while True:
+            most = max(most, len(await trio.to_thread.run_sync(processes, account)))
+            await trio.sleep(_SAMPLE_SECONDS)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        result = await client.run(job)
+        nursery.cancel_scope.cancel()
+    return result, most
 
 
 def summary(result: Result) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,10 @@ FAMULUS = "/opt/famulus/bin/famulus"
 CONFIG = ("--config", "/etc/famulus.toml")
 # What the units' exposure may be at most, by systemd's own scale of 0 to 10.
 EXPOSURE = {"famulus-exec.service": 2.7, "famulus.service": 1.5}
+# sd-messages(3): a unit is being started.
+UNIT_STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
+# A client that has asked and is gone is one that waits, too, until somebody takes its connection.
+LEAVE = "import socket; socket.socket(socket.AF_UNIX).connect('/run/famulus/executor.sock')"
 ASK = """
 import json, sys, trio, attrs
 from executor.client import ExecutorClient, Job
@@ -60,6 +66,25 @@ def running(system: Machine) -> Iterator[Machine]:
     stop(system)
 
 
+def test_the_readmes_commands_start_it_all(system: Machine) -> None:
+    """As they stand; in the end they tell what isolates jobs."""
+    _install, commands = debian.readme_commands("On a server")
+    said = system.run("bash", "-euc", commands)
+    for unit in ("famulus-exec.socket", "famulus.service", "famulus-exec.service"):
+        assert system.show(unit, "ActiveState") == "active"
+        if unit != "famulus-exec.service":
+            assert system.run("systemctl", "is-enabled", unit) == "enabled\n"
+    assert "namespaces" in said
+    stop(system)
+
+
+def test_the_secrets_are_what_was_typed_and_roots_alone(system: Machine) -> None:
+    for name, secret in (("telegram-token", debian.TOKEN), ("model-key", debian.MODEL_KEY)):
+        path = f"/etc/famulus/{name}"
+        assert system.run("cat", path) == f"{secret}\n"
+        assert system.run("stat", "--format=%U %a", path) == "root 600\n"
+
+
 def test_the_daemon_runs_and_says_how_it_is(running: Machine) -> None:
     """It is ready although neither Telegram nor an executor can be had."""
     assert running.show("famulus.service", "ActiveState") == "active"
@@ -96,6 +121,7 @@ def test_the_executor_says_what_isolates_its_jobs(running: Machine) -> None:
 def test_the_whole_probe_holds_inside_the_unit(running: Machine) -> None:
     said = running.run(FAMULUS, "executor", "probe", *CONFIG, user="famulus")
     assert "NOT HELD" not in said
+    assert "probe" not in running.run(FAMULUS, "workspace", "ls", *CONFIG)
 
 
 def test_nobody_but_the_daemon_and_root_may_connect(running: Machine) -> None:
@@ -135,19 +161,90 @@ def test_an_executor_that_is_killed_is_there_again_for_the_next_job(running: Mac
     assert job(running, "print(2)")["stdout"] == "2\n"
 
 
-def test_an_executor_that_refuses_tells_the_daemon_why(running: Machine) -> None:
-    """It is started once for each client, and not again and again."""
-    config = running.root / "etc" / "famulus.toml"
+BAD = {
+    "an interpreter that is not there": ('python = "/usr/bin/python9"', "no such program"),
+    "an unknown key": ('pyton = "/usr/bin/python3"', "executor.pyton"),
+    "no TOML": ("python =", "not valid TOML"),
+}
+
+
+@contextlib.contextmanager
+def configured(system: Machine, line: str) -> Iterator[None]:
+    """With one more line at the end of the configuration, in [executor]."""
+    config = system.root / "etc" / "famulus.toml"
     before = config.read_text()
-    config.write_text(before + 'python = "/usr/bin/python9"\n')
+    config.write_text(f"{before}{line}\n")
     try:
-        answer = job(running, "print(1)")
-        assert answer["reason"] == "denied"
-        assert "no such program" in answer["detail"]
-        assert running.show("famulus-exec.service", "NRestarts") == "0"
+        yield
     finally:
         config.write_text(before)
-    assert job(running, "print(1)")["stdout"] == "1\n"
+
+
+def starts(system: Machine) -> int:
+    """How often the executor has been started, by whatever; NRestarts knows of no connection."""
+    words = ("--output=cat", f"MESSAGE_ID={UNIT_STARTING}", "UNIT=famulus-exec.service")
+    return len(system.run("journalctl", "--no-pager", "--quiet", *words).splitlines())
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_an_executor_that_refuses_tells_its_client_why(system: Machine, what: str) -> None:
+    """It is started once for each client, and not again and again."""
+    line, why = BAD[what]
+    system.run("systemctl", "start", "famulus-exec.socket")
+    with configured(system, line):
+        before = starts(system)
+        for _ in range(2):
+            answer = job(system, "print(1)")
+            assert answer["reason"] == "denied"
+            assert why in answer["detail"]
+        time.sleep(5)
+        assert starts(system) - before == 2
+        assert why in system.show("famulus-exec.service", "StatusText")
+    assert job(system, "print(1)")["stdout"] == "1\n"
+    stop(system)
+
+
+def test_the_daemon_asks_an_executor_that_refuses_more_and_more_seldom(system: Machine) -> None:
+    """Three times in the first ten seconds; and at once when somebody wants to know."""
+    with configured(system, 'python = "/usr/bin/python9"'):
+        before = starts(system)
+        start(system)
+        system.wait_for("a first question", lambda: starts(system) > before)
+        time.sleep(18)
+        assert starts(system) - before == 3
+        assert "no such program" in system.run(FAMULUS, "status", *CONFIG)
+    assert "in a sandbox" in system.run(FAMULUS, "status", *CONFIG)
+    stop(system)
+
+
+def test_an_executor_that_was_stopped_is_started_by_the_next_job(running: Machine) -> None:
+    """And not by a daemon that has nothing to ask."""
+    job(running, "print(1)")
+    before = starts(running)
+    running.run("systemctl", "stop", "famulus-exec.service")
+    time.sleep(5)
+    assert starts(running) == before
+    assert job(running, "print(2)")["stdout"] == "2\n"
+    assert starts(running) == before + 1
+
+
+def test_an_executor_that_cannot_say_why_is_not_started_for_ever(system: Machine) -> None:
+    """Its client gets no answer, and so has it started again at once; a start by hand mends it."""
+    drop_in = system.root / "etc/systemd/system/famulus-exec.service.d/broken.conf"
+    drop_in.parent.mkdir(exist_ok=True)
+    drop_in.write_text("[Service]\nExecStart=\nExecStart=/bin/false\n")
+    system.run("systemctl", "daemon-reload")
+    system.run("systemctl", "start", "famulus-exec.socket")
+    before = starts(system)
+    system.run("/opt/famulus/bin/python", "-c", LEAVE, user="famulus")
+    failed = "a socket that has failed"
+    system.wait_for(failed, lambda: system.show("famulus-exec.socket", "ActiveState") == "failed")
+    assert starts(system) - before <= 61
+    drop_in.unlink()
+    system.run("systemctl", "daemon-reload")
+    system.run("systemctl", "start", "famulus-exec.service")
+    assert job(system, "print(1)")["stdout"] == "1\n"
+    stop(system)
 
 
 @pytest.mark.parametrize("unit", EXPOSURE)
