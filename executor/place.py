@@ -122,6 +122,8 @@ def make_workspaces(path: str, identity: Identity) -> None:
     except NotADirectoryError as error:
         raise _not_of(identity.user, path) from error
     except OSError as error:
+        if not made and os.lstat(path).st_uid != identity.uid:
+            raise _not_of(identity.user, path) from error
         raise Refused(
             f"cannot make {path} for workspaces: {error.strerror}",
             "choose another [executor] workspaces, or make its parent writable",
@@ -148,7 +150,8 @@ def _opened(path: str) -> int:
 
 
 def _not_of(user: str, path: str) -> Refused:
-    return Refused(f"{path} is not a directory of {user}", f"as root: chown {user} {path}")
+    remedy = f"choose another [executor] workspaces, or as root: chown {user} {path}"
+    return Refused(f"{path} is not a directory of {user}", remedy)
 
 
 def closed_to_us(path: str) -> str | None:

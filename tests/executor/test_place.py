@@ -148,3 +148,15 @@ def test_a_root_that_is_swapped_for_a_link_gives_nothing_away(
     with pytest.raises(Refused, match="not a directory of"):
         place.make_workspaces(str(root), Identity(0, "nobody", NOBODY, NOBODY))
     assert (aim.stat().st_uid, aim.stat().st_mode & 0o777) == (0, 0o755)
+
+
+@needs_root
+@pytest.mark.executor
+def test_anothers_directory_is_called_that() -> None:
+    """An ordinary user may neither open it nor give it other permissions."""
+    with harness.place() as where:
+        (where / "workspaces").mkdir(mode=0o700)
+        with harness.try_executor(where, harness.as_ordinary_user()) as outcome:
+            assert isinstance(outcome, harness.Refused)
+    assert "is not a directory of famulus-exec" in outcome.refusal.cause
+    assert "choose another" in outcome.refusal.remedy
