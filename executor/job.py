@@ -244,12 +244,15 @@ class Runner:
     async def _look(self, box: Box, workspace: Workspace) -> dict[str, str]:
         """Say whose box it is now, and give what it sees. Raises _NotRun.
 
-        The canary is made sure of first: one that somebody has removed would prove nothing.
+        The canary is made sure of first: one that somebody has removed would prove nothing. Where
+        a command clears up after itself, it is not disturbed while it starts: firejail would leave
+        a file behind.
         """
         canary = self.workspaces.prepare()
         key = os.path.basename(workspace.path)
         try:
-            with trio.fail_after(_VERIFY_SECONDS):
+            with trio.fail_after(_VERIFY_SECONDS) as scope:
+                scope.shield = box.process.clears_up
                 seen = await box.process.box.greet(key, self.workspaces.canary)
         except trio.TooSlowError:
             raise self._unverified(f"the box said nothing within {_VERIFY_SECONDS:g} s") from None
