@@ -13,6 +13,10 @@ SOURCES := daemon executor agent scripts tests
 # chat with, so the main play is played instead of waiting for ever.
 play = $(or $(PLAY),$(shell [ -t 0 ] || echo main))
 
+# Servers that nobody here wrote, to be held against: what `test-peers` fetches into .peers.
+PEERS := @copilotkit/aimock@1.43.0 @modelcontextprotocol/server-everything@2026.8.31
+PEERS_READY := $(if $(shell command -v npm),.peers/ready)
+
 # Pytest's own options, for example: make test ARGS='-k outbox -x'
 ARGS ?=
 
@@ -25,10 +29,13 @@ demo: ready-run  ## chat with the assistant here, against a local Telegram (PLAY
 	@$(BIN)/famulus demo $(addprefix --play ,$(play))
 
 test: ready-test lint  ## lint, types and the tests
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow and not peers" $(ARGS)
 
 test-all: ready-test lint  ## the same with the long forms of the suites
 	$(BIN)/pytest $(ARGS)
+
+test-peers: ready-test $(PEERS_READY)  ## against servers of others, from npm; needs node and the network
+	$(BIN)/pytest -m peers $(ARGS)
 
 bench: ready-test  ## measure speed and memory; prints figures, asserts nothing
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -42,6 +49,10 @@ lint: ready-test  ## ruff, flake8-async and mypy
 format: ready-test  ## put the sources into the one format
 	$(BIN)/ruff check --fix --quiet $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
+
+.peers/ready: Makefile
+	npm install --prefix .peers --no-audit --no-fund --no-package-lock --ignore-scripts $(PEERS)
+	@touch $@
 
 wheel: ready-wheel  ## build dist/famulus-*.whl
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
@@ -62,7 +73,7 @@ lock: ready-test  ## write the locks anew from pyproject.toml (UPGRADE=1: newest
 	scripts/lock $(BIN)/python
 
 clean:  ## remove what the other targets made, environments too
-	rm -rf .venv* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench
+	rm -rf .venv* .peers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench
 	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
 # flake8-async is asked for what ruff does not know: cleanup without a shield or a deadline,
@@ -83,5 +94,5 @@ $(ASYNC_CHECKED): $(ASYNC_SOURCES) Makefile
 ready-run ready-wheel ready-test: ready-%:
 	@$(PYTHON) scripts/prepare.py $* --venv $(VENV)
 
-.PHONY: help demo test test-all bench lint format wheel install-units lock clean \
+.PHONY: help demo test test-all test-peers bench lint format wheel install-units lock clean \
 	ready-run ready-wheel ready-test

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -140,6 +141,20 @@ def test_module_has_one_home(imports: list[Import], module: str, home: str) -> N
     """Importing openai costs half a second and 33 MB; asyncio is another event loop."""
     wrong = [i for i in imports if i.is_of(module) and i.file != home]
     assert offenders(wrong) == []
+
+
+def test_mcp_has_four_homes_that_are_loaded_late(root: Path, imports: list[Import]) -> None:
+    """It takes a second to import, which nobody pays who has no such server.
+
+    The demo's server is a process of its own.
+    """
+    homes = {f"agent/mcp/{name}.py" for name in ("session", "stdio", "http", "streams")}
+    homes.add("daemon/demo/library.py")
+    wrong = [i for i in imports if i.is_of("mcp") and i.file not in homes]
+    assert offenders(wrong) == []
+    script = "import sys, daemon.main, daemon.mcpservers, daemon.chat.toolset\n"
+    script += "sys.exit('mcp' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], cwd=root, check=True)
 
 
 def test_only_servers_import_servers(imports: list[Import]) -> None:
