@@ -5,83 +5,70 @@ first answer is wanted, never at start. Two of its habits are not ours: it retri
 (off: `agent.retry` is the one policy), and its typed path costs 18 ms for a stream of 200 chunks,
 so requests are plain dictionaries and streams are read raw by `agent.stream`.
 
-What happens when an answer breaks off depends on how far it had come:
+An answer that breaks off is asked for again, whole, by the same request: nothing of it has reached
+anybody, and two halves by two attempts do not join. Only one that breaks off after the model had
+said why it ends is whole; losing the connection then changes nothing.
 
-- before its first word: the request is made again as if nothing had been;
-- later: what was said is kept, and the next attempt shows it to the model and asks it to go on from
-  there; so nobody reads anything twice, and nothing that was said is lost. Tool calls of the cut
-  attempt are dropped, since the last of them may be half a call: the model makes them again;
-- after the model had said why it ends: it is whole, and losing the connection changes nothing.
-
-When the attempts are used up, ModelFailed carries the text so far in `partial`. The driver then
-delivers that text with a remark that it breaks off and why; it never passes for an answer.
+When the attempts are used up, ModelFailed carries the longest text that was cut in `partial`. The
+driver then delivers it with a remark that it breaks off and why; it never passes for an answer.
 """
 
 from __future__ import annotations
 
-import email.utils
 import random
+import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import trio
 from attrs import define, field, frozen
 
-from agent import retry
+from agent import outcomes, retry, wire
+from agent.cookies import Jar
 from agent.importing import collector_resting
-from agent.ports import ModelFailed
-from agent.retry import Failure
-from agent.stream import (
-    DONE,
-    MAX_DETAIL,
-    BadStream,
-    Completion,
-    Endless,
-    Events,
-    ReportedError,
+from agent.outcomes import (
+    CUT,
+    NO_TRANSCRIPTION,
+    OUT_OF_REACH,
+    TOO_SLOW,
+    Reading,
+    Refusal,
+    detail,
+    error_of,
+    judged,
+    root,
+    root_words,
+    unfinished,
 )
-from agent.text import clean
+from agent.parameters import Parameters, accepted
+from agent.parts import Takes, fitted, takes
+from agent.ports import ModelFailed
+from agent.providers import Preset, preset
+from agent.retry import Failure, GaveUp
+from agent.stream import BadStream
 from agent.transcript import Answer
+from agent.windows import Window
 
 if TYPE_CHECKING:
     import httpx2
     from openai import APIStatusError, AsyncOpenAI
 
-CONTINUE = (
-    "Your last answer was cut off by a lost connection. Go on exactly where it stopped,"
-    " without repeating anything and without a remark about it."
-)
 NO_KEY = "none"  # servers without keys still want the header
 KEEP_CONNECTION = 30.0  # seconds; a tool's run is shorter, and a new TLS connection costs 50 ms
 # How long the end of a body may take after its last event, with which it comes nearly always.
 DRAIN_SECONDS = 0.1
-
-OUT_OF_REACH = "I cannot reach the model provider."
-NO_COMPLETION = "The model provider did not answer as a model does; model.base_url may be wrong."
-CUT = "The connection to the model was lost."
-TOO_SLOW = "The model did not answer in time."
-
-# Answers that end for one of these reasons are not whole: what their readers are told, and what is
-# said if there is no answer at all. Asking again would bring the same.
-BROKEN_OFF = {
-    "length": (
-        "\n\n[The answer ends here: it reached the model's length limit.]",
-        "The model reached its length limit before it had answered.",
-    ),
-    "content_filter": (
-        "\n\n[The answer ends here: the provider's content filter stopped it.]",
-        "The model provider's content filter stopped the answer.",
-    ),
-}
+# Parameters of ours that a model can do without.
+OPTIONAL = frozenset({"stream_options"})
 
 
 @frozen
 class ModelOptions:
-    """Where the model is and how long to wait for it; times are seconds."""
+    """Where the model is, what is asked of it, and how long to wait for it; times are seconds."""
 
     base_url: str
     name: str
@@ -90,15 +77,52 @@ class ModelOptions:
     connect_timeout: float = 10.0
     read_timeout: float = 120.0  # between two chunks
     max_attempts: int = 4
+    provider: str = "openai"
+    parameters: Parameters = field(factory=Parameters)
+    context_window: int = 0  # tokens; 0: what the provider says
+    transcription: str = ""  # the model that writes down recordings, '' for none
+    images: str = "auto"  # whether it takes them: "yes", "no", or what its name says
+
+
+@frozen
+class Request:
+    """What a model is asked, and who watches the answer grow.
+
+    `on_text` is called with the text so far, whole, whenever some has come; it begins anew with
+    each attempt. `jar` has the cookies of the conversation, and takes in those that come. A wait of
+    more than `patience` seconds between two attempts is not waited for.
+    """
+
+    messages: Sequence[dict[str, Any]]
+    tools: Sequence[dict[str, Any]]
+    on_text: Callable[[str], None] | None = None
+    jar: Jar | None = None
+    patience: float = float("inf")
 
 
 @define
 class OpenAIModel:
-    """A model behind the Chat Completions API. Owns the client; `aclose` ends its connections."""
+    """A model behind an OpenAI-compatible API. Owns the client; `aclose` ends its connections.
+
+    `remark` is told, in a sentence for the log, what was found out about the model.
+    """
 
     options: ModelOptions
+    remark: Callable[[str], None] = lambda _text: None
     _client: AsyncOpenAI | None = None
     _building: trio.Lock = field(factory=trio.Lock)
+    _preset: Preset = field(init=False)
+    _chosen: dict[str, Any] = field(init=False)
+    _dropped: set[str] = field(factory=set)  # what the model has refused to take
+    _window: Window = field(init=False)
+    _takes: Takes = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        options = self.options
+        self._preset = preset(options.provider, options.base_url)
+        self._chosen = accepted(options.parameters, self._preset, options.name)
+        self._window = Window(options.name, options.context_window)
+        self._takes = takes(self._preset, options.name, options.images)
 
     async def warm(self) -> None:
         """Import openai and build the client, in a thread, unless that is done."""
@@ -117,65 +141,142 @@ class OpenAIModel:
         *,
         on_text: Callable[[str], None] | None = None,
     ) -> Answer:
-        """The model's next answer; raises ModelFailed when the retry policy gives up.
+        """The model's next answer; raises ModelFailed when the retry policy gives up."""
+        outcome = await self.answer(Request(messages, tools, on_text))
+        if isinstance(outcome, GaveUp):
+            raise error_of(outcome.failure, outcome.attempts)
+        return outcome
 
-        `on_text` is called with each piece of text as it comes, continuations included.
-        """
+    async def answer(self, request: Request) -> Answer | GaveUp:
+        """The model's next answer, or how each attempt to have it has failed."""
         await self.warm()
-        said, attempt = "", 0
+        failed: list[Failure] = []
         while True:
-            attempt += 1
-            request = _request([*messages, *_continuation(said)], tools)
-            outcome = await self._attempt(request, said, on_text or _ignore)
+            outcome = await self._attempt(request)
             if isinstance(outcome, Answer):
-                return attrs.evolve(outcome, text=said + outcome.text)
-            said += outcome.said if said or outcome.said.strip() else ""
-            wait = retry.delay(outcome, attempt, self.options.max_attempts, random.random())  # noqa: S311  (jitter)
-            if wait is None:
-                raise ModelFailed(outcome.sentence, outcome.error, said)
+                return attrs.evolve(outcome, lost=retry.lost(failed))
+            if self._drop(outcome.unsupported):
+                continue
+            failed.append(outcome)
+            wait = retry.delay(outcome, len(failed), self.options.max_attempts, random.random())  # noqa: S311  (jitter)
+            if wait is None or wait > request.patience:
+                return GaveUp(tuple(failed))
             await trio.sleep(wait)
 
-    async def _attempt(
-        self, request: dict[str, Any], said: str, on_text: Callable[[str], None]
-    ) -> Answer | Failure:
-        """Make the request once; `said` is what earlier attempts had brought."""
-        completion = Completion()
-        failure = await self._stream(request, completion, on_text)
-        if completion.finish_reason:
-            return _judge(completion, said)
-        return attrs.evolve(failure or _unfinished(completion), said=completion.text)
+    def _drop(self, parameter: str) -> bool:
+        """Leave out, from now on, a parameter that the model does not take."""
+        if parameter and parameter not in self._dropped:
+            self._dropped.add(parameter)
+            name = self.options.name
+            self.remark(f"{name} does not take {parameter}, which is left out from now on")
+        # Another call may have found it out meanwhile; the next attempt of either is without it.
+        return bool(parameter)
 
-    async def _stream(
-        self, request: dict[str, Any], completion: Completion, on_text: Callable[[str], None]
-    ) -> Failure | None:
-        """Fill the completion. Every fault of the far side is a Failure, never raised."""
+    async def _attempt(self, request: Request) -> Answer | Failure:
+        """Make the request once."""
+        reading = wire.READERS[self._preset.style]()
+        failure = await self._stream(request, reading)
+        outcome = judged(reading) if reading.finish_reason else failure or unfinished(reading)
+        if isinstance(outcome, Failure):
+            return attrs.evolve(outcome, said=reading.text, usage=reading.usage)
+        return outcome
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        messages = fitted(request.messages, self._takes)
+        body = wire.body(self._preset, messages, request.tools) | self._chosen
+        kept = {key: value for key, value in body.items() if key not in self._dropped}
+        return {"model": self.options.name, **kept}
+
+    async def _stream(self, request: Request, reading: Reading) -> Failure | None:
+        """Fill the reading. Every fault of the far side is a Failure, never raised."""
         import httpx2  # noqa: PLC0415  (loaded with openai, in `warm`)
         import openai  # noqa: PLC0415
 
+        body = self._body(request)
         try:
-            await self._receive(request, completion, on_text)
+            await self._receive(request, body, reading)
         except openai.APIStatusError as error:
-            return _status_failure(error, self.options.name)
-        except (openai.APITimeoutError, httpx2.TimeoutException):
-            return Failure(TOO_SLOW, "timeout")
+            optional = [key for key in body if key in {*self._chosen, *OPTIONAL}]
+            return outcomes.of_refusal(_refusal(error, optional), self.options.name, time.time())
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
-            return Failure(CUT if completion.begun else OUT_OF_REACH, f"connection: {_root(error)}")
+            return _connection_failure(error, CUT if reading.begun else OUT_OF_REACH)
         except BadStream as error:
-            return _stream_failure(error)
+            return outcomes.of_stream(error)
         return None
 
-    async def _receive(
-        self, request: dict[str, Any], completion: Completion, on_text: Callable[[str], None]
-    ) -> None:
-        async with self._response(request) as response:
+    async def _receive(self, request: Request, body: dict[str, Any], reading: Reading) -> None:
+        address, jar = self.options.base_url, request.jar or Jar()
+        async with self._response(body, jar.headers.get(address, "")) as response:
+            jar.take(address, response.headers.get_list("set-cookie"), time.time())
             chunks = response.aiter_bytes()
-            fault = await _fold(chunks, completion, on_text)
+            fault = await wire.fold(chunks, reading, request.on_text)
             await _drain(chunks)
         if fault is not None:
             raise fault
 
+    # --- Beside answers ---
+
+    async def window(self) -> int:
+        """How many tokens the model takes in at once. Never fails, and never takes long."""
+        return await self._window.get(self._models)
+
+    async def _models(self) -> bytes:
+        """The provider's list of models, or nothing."""
+        await self.warm()
+        import httpx2  # noqa: PLC0415  (loaded with openai, in `warm`)
+        import openai  # noqa: PLC0415
+
+        assert self._client is not None  # noqa: S101  (it has just been warmed)
+        try:
+            answer = await self._client.get("/models", cast_to=httpx2.Response)
+        except (openai.APIError, httpx2.HTTPError):
+            return b""
+        return answer.content
+
+    async def transcribe(self, name: str, data: bytes, language: str | None) -> str:
+        """What is said in a recording; `name` is its file's, `language` a code such as "de".
+
+        Raises ModelFailed when the retry policy gives up, and if no model for this is configured.
+        """
+        if not self.options.transcription:
+            raise ModelFailed(NO_TRANSCRIPTION, "no transcription model")
+        await self.warm()
+        failed: list[Failure] = []
+        while True:
+            outcome = await self._transcribe_once((name, data), language)
+            if isinstance(outcome, str):
+                return outcome
+            failed.append(outcome)
+            wait = retry.delay(outcome, len(failed), self.options.max_attempts, random.random())  # noqa: S311  (jitter)
+            if wait is None:
+                raise error_of(outcome, failed)
+            await trio.sleep(wait)
+
+    async def _transcribe_once(
+        self, file: tuple[str, bytes], language: str | None
+    ) -> str | Failure:
+        import httpx2  # noqa: PLC0415  (loaded with openai, in `warm`)
+        import openai  # noqa: PLC0415
+
+        assert self._client is not None  # noqa: S101  (`transcribe` has warmed it)
+        model = self.options.transcription
+        fields = {"model": model} | ({"language": language} if language else {})
+        try:
+            answer = await self._client.post(
+                "/audio/transcriptions",
+                cast_to=httpx2.Response,
+                body=fields,
+                files={"file": file},
+                options={"headers": {"Content-Type": "multipart/form-data"}},
+            )
+        except openai.APIStatusError as error:
+            return outcomes.of_refusal(_refusal(error, ()), model, time.time())
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            return _connection_failure(error, OUT_OF_REACH)
+        return outcomes.transcript(answer.content)
+
     @asynccontextmanager
-    async def _response(self, request: dict[str, Any]) -> AsyncIterator[httpx2.Response]:
+    async def _response(self, body: dict[str, Any], cookie: str) -> AsyncIterator[httpx2.Response]:
         """The raw answer to one request, as a stream; closed on the way out.
 
         `post` is the library's door for calls without types. Behind the typed one, parameters are
@@ -185,11 +286,11 @@ class OpenAIModel:
         import openai  # noqa: PLC0415
 
         assert self._client is not None  # noqa: S101  (`complete` has warmed it)
-        body = {"model": self.options.name, "stream": True, **request}
         answer = await self._client.post(
-            "/chat/completions",
+            self._preset.style.value,
             cast_to=httpx2.Response,
             body=body,
+            options={"headers": {"Cookie": cookie}} if cookie else {},
             stream=True,
             stream_cls=openai.AsyncStream[object],
         )
@@ -199,21 +300,6 @@ class OpenAIModel:
             yield response
         finally:
             await response.aclose()
-
-
-async def _fold(
-    chunks: AsyncIterator[bytes], completion: Completion, on_text: Callable[[str], None]
-) -> BadStream | None:
-    """Read events into the completion until the last; returns what was wrong with one."""
-    events = Events()
-    try:
-        async for chunk in chunks:
-            if _take(events.feed(chunk), completion, on_text):
-                return None
-        _take(events.end(), completion, on_text)
-    except BadStream as error:
-        return error
-    return None
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
@@ -228,16 +314,6 @@ async def _drain(chunks: AsyncIterator[bytes]) -> None:
     with trio.move_on_after(DRAIN_SECONDS), suppress(httpx2.HTTPError):
         async for _ in chunks:
             pass
-
-
-def _take(payloads: Sequence[str], completion: Completion, on_text: Callable[[str], None]) -> bool:
-    """Take in some events; True after the one that says that it is the last."""
-    for payload in payloads:
-        if payload == DONE:
-            return True
-        if said := completion.feed(payload):
-            on_text(said)
-    return False
 
 
 def _build(options: ModelOptions) -> AsyncOpenAI:
@@ -260,6 +336,8 @@ def _build(options: ModelOptions) -> AsyncOpenAI:
             # loses the slot of one that is cancelled there. The lanes bound how many run at once.
             limits=httpx2.Limits(max_connections=None, keepalive_expiry=KEEP_CONNECTION),
             trust_env=False,
+            # Keeps none and sends none: they belong to conversations.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             verify=_tls(options),
         ),
     )
@@ -275,115 +353,33 @@ def _tls(options: ModelOptions) -> ssl.SSLContext | bool:
     return options.base_url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _request(messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    request: dict[str, Any] = {"messages": messages, "stream_options": {"include_usage": True}}
-    return {**request, "tools": tools} if tools else request
-
-
-def _continuation(said: str) -> list[dict[str, Any]]:
-    if not said:
-        return []
-    return [{"role": "assistant", "content": said}, {"role": "user", "content": CONTINUE}]
-
-
-def _ignore(_text: str) -> None:
-    """Nobody watches the answer grow."""
-
-
-# --- What became of an attempt ---
-
-
-def _judge(completion: Completion, said: str) -> Answer | Failure:
-    """What a stream that came to its end has brought, after `said` in earlier attempts."""
-    answer, reason = completion.answer(), completion.finish_reason
-    note, failed = BROKEN_OFF.get(reason, ("", "The model gave an empty answer."))
-    if answer.calls:
-        return answer  # arguments that are not whole are not JSON, which the tool will say
-    if answer.text.strip() or said:
-        # A continuation of nothing says that only the end had been missing.
-        return attrs.evolve(answer, text=answer.text + note)
-    return Failure(failed, f"empty ({reason})", final=bool(note))
-
-
-def _unfinished(completion: Completion) -> Failure:
-    """A body that ended in good order before the answer in it did, or held none."""
-    if completion.begun:
-        return Failure(CUT, "the stream ended before the answer did")
-    return Failure(NO_COMPLETION, "a body without events")
-
-
-def _stream_failure(error: BadStream) -> Failure:
-    if isinstance(error, ReportedError):
-        return Failure(
-            f"The model provider reported an error: {error}", f"reported: {error}", error.status
-        )
-    return Failure(NO_COMPLETION, f"bad stream: {error}", final=isinstance(error, Endless))
-
-
-def _status_failure(error: APIStatusError, model: str) -> Failure:
-    # A quota that is used up comes as 429 too, and does not come back by waiting.
-    status = 402 if error.code == "insufficient_quota" else error.status_code
-    detail = _detail(error)
-    return Failure(
-        _status_sentence(status, model, detail),
-        f"HTTP {error.status_code}: {detail}",
-        status=status,
-        retry_after=_retry_after(error.response.headers.get("retry-after"), time.time()),
+def _refusal(error: APIStatusError, sent: Collection[str]) -> Refusal:
+    """What outcomes are judged from; the library leaves out words that are no `error.message`."""
+    words = error.message.removeprefix(f"Error code: {error.status_code}").removeprefix(" - ")
+    return Refusal(
+        error.status_code,
+        detail(words, error.body),
+        error.code or "",
+        error.param if isinstance(error.param, str) else "",
+        _retry_after(error.response.headers),
+        sent,
     )
 
 
-def _status_sentence(status: int, model: str, detail: str) -> str:
-    match status:
-        case 401:
-            return "The model provider refused the API key (model.api_key)."
-        case 402:
-            return "The model provider wants to be paid first."
-        case 404 | 301 | 302 | 307 | 308:
-            return f"The model provider does not know {model!r}, or model.base_url is wrong."
-        case 429:
-            return "The model provider is limiting our requests; please try again later."
-        case _ if status >= 500:  # noqa: PLR2004
-            return "The model provider has trouble at its end; please try again later."
-        case _:
-            return f"The model provider refused the request: {detail}"
+def _connection_failure(error: Exception, sentence: str) -> Failure:
+    """A connection that was never made, was lost, or brought nothing for too long."""
+    import httpx2  # noqa: PLC0415  (loaded with openai, in `warm`)
+    import openai  # noqa: PLC0415
+
+    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
+        return Failure(TOO_SLOW, "timeout")
+    unsent = isinstance(root(error), ConnectionRefusedError | socket.gaierror)
+    return Failure(sentence, f"connection: {root_words(error)}", unsent=unsent)
 
 
-def _detail(error: APIStatusError) -> str:
-    """The provider's own words; the library leaves out those that are no `error.message`."""
-    words = error.message.removeprefix(f"Error code: {error.status_code}").removeprefix(" - ")
-    body = str(error.body or "")
-    if not words and not body.startswith("<"):
-        words = body
-    return clean(" ".join(words.split()))[:MAX_DETAIL] or "without a reason"
-
-
-def _retry_after(value: str | None, now: float) -> float | None:
-    """Seconds in a Retry-After header, which holds seconds or a date; None if neither."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        return _seconds_until(value, now)
-    return max(0.0, seconds) if seconds == seconds else None  # noqa: PLR0124  (NaN is not itself)
-
-
-def _seconds_until(date: str, now: float) -> float | None:
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(date).timestamp() - now)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _root(error: BaseException) -> str:
-    """The innermost cause, which is the one that says what happened."""
-    while (cause := _cause(error)) is not None:
-        error = cause
-    return (str(error) or type(error).__name__)[:MAX_DETAIL]
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    """What led to an error; of several attempts to connect, the first speaks for all."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.exceptions[0]
-    return error.__cause__ or error.__context__
+def _retry_after(headers: httpx2.Headers) -> str | None:
+    """The wait that is asked for; some tell it in milliseconds, too, which is nearer to it."""
+    milliseconds: str = headers.get("retry-after-ms", "")
+    if milliseconds.isascii() and milliseconds.isdigit():
+        return f"{float(milliseconds) / 1000}"
+    return headers.get("retry-after")

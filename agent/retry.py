@@ -7,7 +7,11 @@ after the time the server names and at least a doubling delay with jitter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import frozen
+
+from agent.transcript import NOTHING, Usage
 
 FIRST_DELAY = 0.5  # seconds
 LONGEST_DELAY = 20.0
@@ -22,7 +26,10 @@ class Failure:
     """One failed attempt: `sentence` is for the person, `error` for the log.
 
     `status` is the provider's HTTP status, None where there was none; `retry_after` the seconds it
-    asked for; `said` the text that had come. A `final` failure would come again.
+    asked for; `said` the text that had come, and `usage` what the provider had counted. A `final`
+    failure would come again; a request that was `unsent` did not reach the provider. `too_long` if
+    the request does not fit into the model's window; `unsupported` is the parameter that the model
+    does not take, if that was the reason.
     """
 
     sentence: str
@@ -30,13 +37,45 @@ class Failure:
     status: int | None = None
     retry_after: float | None = None
     said: str = ""
+    usage: Usage = NOTHING
     final: bool = False
+    unsent: bool = False
+    too_long: bool = False
+    unsupported: str = ""
 
     @property
     def retryable(self) -> bool:
         if self.final or self.status is None:
             return not self.final
         return self.status in RETRYABLE_STATUS or self.status >= 500  # noqa: PLR2004
+
+    @property
+    def unpaid(self) -> bool:
+        """Whether the model was certainly never at work: the request was refused, or never made."""
+        refused = self.status is not None and 400 <= self.status < 500  # noqa: PLR2004
+        worked = bool(self.said) or self.usage != NOTHING
+        return not worked and (refused or self.unsent)
+
+
+@frozen
+class GaveUp:
+    """A call that will not be tried again: how each attempt failed; there is one at least."""
+
+    attempts: tuple[Failure, ...]
+
+    @property
+    def failure(self) -> Failure:
+        return self.attempts[-1]
+
+
+def lost(attempts: Sequence[Failure]) -> tuple[Usage, ...]:
+    """What each attempt took that may have been paid for; zeros where nobody has counted it."""
+    return tuple(each.usage for each in attempts if not each.unpaid)
+
+
+def longest_cut(attempts: Sequence[Failure]) -> str:
+    """The longest text that had come in one attempt, or ''; white space alone is none."""
+    return max((each.said for each in attempts if each.said.strip()), key=len, default="")
 
 
 def delay(failure: Failure, attempt: int, max_attempts: int, chance: float) -> float | None:

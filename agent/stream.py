@@ -40,11 +40,15 @@ class Endless(BadStream):
 
 
 class ReportedError(BadStream):
-    """The provider says in the stream that it failed; `status` is the HTTP status it names."""
+    """The provider says in the stream that it failed.
 
-    def __init__(self, words: str, status: int | None) -> None:
+    `status` is the HTTP status that it names, `code` its own word for the reason, or ''.
+    """
+
+    def __init__(self, words: str, status: int | None, code: str = "") -> None:
         super().__init__(words)
         self.status = status
+        self.code = code
 
 
 @define
@@ -100,16 +104,29 @@ class _PartialCall:
 
     def add(self, delta: dict[str, Any]) -> int:
         """Take in one more piece of the call; returns how many characters it had."""
-        function = _object(delta.get("function"))
-        arguments = _string(function.get("arguments"))
-        name = _string(function.get("name"))
-        self.call_id = self.call_id or _string(delta.get("id"))
+        function = as_object(delta.get("function"))
+        arguments = as_string(function.get("arguments"))
+        name = as_string(function.get("name"))
+        self.call_id = self.call_id or as_string(delta.get("id"))
         self.name += name
         self.arguments.append(arguments)
         return len(name) + len(arguments)
 
     def request(self) -> CallRequest:
         return CallRequest(clean(self.call_id), clean(self.name), clean("".join(self.arguments)))
+
+
+@define
+class Halves:
+    """Joins the halves of characters that were cut in two between events."""
+
+    _half: str = ""
+
+    def join(self, text: str) -> str:
+        """The text that is whole with `text`; a first half at its end waits for the next."""
+        text = self._half + text
+        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return clean(text.removesuffix(self._half))
 
 
 @define
@@ -120,7 +137,7 @@ class Completion:
     finish_reason: str = ""
     usage: Usage = Factory(Usage)
     _said: list[str] = Factory(list)
-    _half: str = ""  # the first half of a character that was cut in two between events
+    _halves: Halves = Factory(Halves)
     _size: int = 0
     _calls: list[_PartialCall] = Factory(list)
     _places: dict[object, int] = Factory(dict)  # in `_calls`, by the index that deltas bear
@@ -129,16 +146,21 @@ class Completion:
     def text(self) -> str:
         return "".join(self._said)
 
+    @property
+    def over(self) -> bool:
+        """Whether no event can follow that matters: the usage may come after the reason."""
+        return False
+
     def feed(self, payload: str) -> str:
         """Take one event's payload; returns the text that it added. Raises BadStream."""
-        chunk = _parse(payload)
+        chunk = parsed(payload)
         if error := chunk.get("error"):
-            raise _reported(error)
+            raise reported(error)
         self.begun = True
         if isinstance(chunk.get("usage"), dict):
             self.usage = _usage(chunk["usage"])
-        choices = _array(chunk.get("choices"))
-        return self._choice(_object(choices[0])) if choices else ""
+        choices = as_array(chunk.get("choices"))
+        return self._choice(as_object(choices[0])) if choices else ""
 
     def answer(self) -> Answer:
         """The whole answer; call it only when `finish_reason` is there."""
@@ -146,24 +168,22 @@ class Completion:
 
     def _choice(self, choice: dict[str, Any]) -> str:
         # A body that is one object has a message where the events of a stream have deltas.
-        delta = _object(choice.get("delta")) or _object(choice.get("message"))
-        for call in _array(delta.get("tool_calls")):
-            self._call(_object(call))
-        said = self._say(_text(delta.get("content")) or _string(delta.get("refusal")))
-        self.finish_reason = _string(choice.get("finish_reason")) or self.finish_reason
+        delta = as_object(choice.get("delta")) or as_object(choice.get("message"))
+        for call in as_array(delta.get("tool_calls")):
+            self._call(as_object(call))
+        said = self._say(_text(delta.get("content")) or as_string(delta.get("refusal")))
+        self.finish_reason = as_string(choice.get("finish_reason")) or self.finish_reason
         return said
 
     def _say(self, text: str) -> str:
         self._grow(len(text))
-        text = self._half + text
-        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        said = clean(text.removesuffix(self._half))
+        said = self._halves.join(text)
         self._said.append(said)
         return said
 
     def _call(self, delta: dict[str, Any]) -> None:
         """Join a piece to its call. An id that is new begins a call, whatever index it bears."""
-        index, call_id = delta.get("index"), _string(delta.get("id"))
+        index, call_id = delta.get("index"), as_string(delta.get("id"))
         key = index if isinstance(index, int) else None
         place = self._places.get(key)
         if place is None or (call_id and self._calls[place].call_id not in {"", call_id}):
@@ -179,45 +199,47 @@ class Completion:
             raise Endless(f"an answer of over {MAX_ANSWER} characters")
 
 
-def _parse(payload: str) -> dict[str, Any]:
+def parsed(payload: str) -> dict[str, Any]:
+    """The object that a payload is, or an empty one. Raises BadStream if it is not JSON."""
     try:
-        return _object(json.loads(payload))
+        return as_object(json.loads(payload))
     except (ValueError, RecursionError):
         raise BadStream(f"an event that is not JSON: {payload[:80]!r}") from None
 
 
-def _object(value: object) -> dict[str, Any]:
+def as_object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _array(value: object) -> list[Any]:
+def as_array(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _string(value: object) -> str:
+def as_string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
 def _text(content: object) -> str:
     """Content as text: a string, or a list of parts of which some are text."""
-    return _string(content) or "".join(
-        _string(_object(part).get("text")) for part in _array(content)
+    return as_string(content) or "".join(
+        as_string(as_object(part).get("text")) for part in as_array(content)
     )
 
 
-def _reported(error: object) -> ReportedError:
-    words = _string(_object(error).get("message")) or str(error)
-    code = _object(error).get("code")
+def reported(error: object) -> ReportedError:
+    """An error that came in place of an answer, whatever its shape."""
+    words = as_string(as_object(error).get("message")) or str(error)
+    code = as_object(error).get("code")
     known = isinstance(code, int) and 400 <= code < 600  # noqa: PLR2004  (an HTTP error status)
-    return ReportedError(clean(words)[:MAX_DETAIL], code if known else None)
+    name = code if isinstance(code, str) else ""
+    return ReportedError(clean(words)[:MAX_DETAIL], code if known else None, name)
 
 
 def _usage(found: dict[str, Any]) -> Usage:
-    cached = _object(found.get("prompt_tokens_details")).get("cached_tokens")
-    return Usage(
-        _count(found.get("prompt_tokens")), _count(cached), _count(found.get("completion_tokens"))
-    )
+    cached = as_object(found.get("prompt_tokens_details")).get("cached_tokens")
+    counts = (found.get("prompt_tokens"), cached, found.get("completion_tokens"))
+    return Usage(*map(as_count, counts))
 
 
-def _count(value: object) -> int:
+def as_count(value: object) -> int:
     return value if isinstance(value, int) and 0 < value <= MAX_TOKENS else 0

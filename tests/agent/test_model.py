@@ -12,9 +12,9 @@ import pytest
 import trio
 
 from agent import retry
-from agent.model import CONTINUE, ModelOptions, OpenAIModel
+from agent.model import ModelOptions, OpenAIModel
 from agent.ports import ModelFailed
-from agent.transcript import Answer, CallRequest, Usage
+from agent.transcript import UNCOUNTED, Answer, CallRequest, Usage
 from daemon.demo.http import Request, Response, Stream, serve
 from daemon.demo.model import ModelServer
 from daemon.demo.replies import ModelFault, Reply, ToolCall
@@ -88,13 +88,14 @@ def connections(model: OpenAIModel) -> list[Any]:
 
 
 async def test_a_plain_answer(server: ModelServer, model: OpenAIModel) -> None:
-    """Text, pieces as they come, and what it took."""
-    server.script = [Reply("a longer answer", chunks=4, usage=(20, 5))]
-    pieces: list[str] = []
-    answer = await ask(model, on_text=pieces.append)
+    """Text, which is seen as it grows, and what it took."""
+    server.script = [Reply("a longer answer", chunks=4, usage=(20, 5), pause=0.01)]
+    seen: list[str] = []
+    answer = await ask(model, on_text=seen.append)
     assert answer == Answer("a longer answer", (), Usage(20, 0, 5))
-    assert len(pieces) > 2
-    assert "".join(pieces) == answer.text
+    assert len(seen) > 2
+    assert seen == sorted(set(seen), key=len)
+    assert seen[-1] == answer.text
 
 
 async def test_the_request_is_what_was_asked_for(server: ModelServer, model: OpenAIModel) -> None:
@@ -173,6 +174,8 @@ async def test_a_refusal_is_one_clear_sentence(
     assert failure.error == f"HTTP {status}: because"
     assert fault.used == tries
     assert failure.partial == ""
+    lost = 0 if status < 500 else tries
+    assert len(failure.lost) == lost, "a refusal costs nothing; who fails may have worked"
     server.faults.clear()
     assert (await ask(model)).text == "fine"
 
@@ -244,7 +247,23 @@ async def test_nobody_listens(server: ModelServer) -> None:
     failure = await failure_of(model)
     assert failure.sentence == "I cannot reach the model provider."
     assert "refused" in failure.error.lower()
+    assert failure.lost == ()
     await model.aclose()
+
+
+async def test_one_try_that_may_have_been_paid_for_is_enough() -> None:
+    """Though the last one was refused."""
+    async with trio.open_nursery() as nursery:
+        server = ModelServer()
+        base_url = await nursery.start(server.serve)
+        model = OpenAIModel(ModelOptions(base_url, "m", max_attempts=2))
+        server.faults.add(ModelFault(cut_before=True))
+        server.faults.add(ModelFault(status=401))
+        failure = await failure_of(model)
+        assert failure.error.startswith("HTTP 401")
+        assert failure.lost == UNCOUNTED
+        await model.aclose()
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_used_up_quota_is_not_waited_for(model: OpenAIModel) -> None:
@@ -353,40 +372,34 @@ async def with_handler(handle: Callable[[Request], Any], **options: Any) -> Answ
 # --- Answers that break off ---
 
 
-async def test_a_cut_answer_is_gone_on_with(server: ModelServer, model: OpenAIModel) -> None:
-    """What was said is kept and shown to the model, which continues; nobody reads it twice."""
-    server.script = [Reply("Once upon a time", chunks=4), Reply(" there was a bot.")]
+async def test_a_cut_answer_is_asked_for_again(server: ModelServer, model: OpenAIModel) -> None:
+    """By the same request, and what comes then is the answer; who watches sees it begin anew."""
+    server.script = [Reply("Once upon a time", chunks=4), Reply("There was a bot.", chunks=2)]
     server.faults.add(ModelFault(cut_after=2))
-    pieces: list[str] = []
-    answer = await ask(model, on_text=pieces.append)
-    assert answer.text == "Once upo there was a bot." == "".join(pieces)
-    assert server.requests[1].messages == [
-        *HELLO,
-        {"role": "assistant", "content": "Once upo"},
-        {"role": "user", "content": CONTINUE},
-    ]
+    seen: list[str] = []
+    answer = await ask(model, on_text=seen.append)
+    assert answer.text == "There was a bot." == seen[-1]
+    assert seen[0].startswith("Once")
+    first, second = server.requests
+    assert first.body == second.body
     assert server.refusals == []
 
 
-async def test_an_answer_cut_more_than_once_grows(server: ModelServer, model: OpenAIModel) -> None:
-    """Each attempt begins where the one before it was cut, by an error of the stream too."""
-    server.script = [Reply("aaaabbbb", chunks=2), Reply("ccccdddd", chunks=2), Reply("eeee")]
+async def test_the_longest_cut_answer_is_not_thrown_away(
+    server: ModelServer, model: OpenAIModel
+) -> None:
+    """When the attempts are used up, the failure carries it; the others are its beginnings."""
+    server.script = [Reply(text, chunks=2) for text in ("one two", "three and four", "five")]
     server.faults.add(ModelFault(cut_after=1))
     server.faults.add(ModelFault(cut_after=1, stream_error="overloaded"))
-    assert (await ask(model)).text == "aaaacccceeee"
-    assert server.requests[2].messages[1]["content"] == "aaaacccc"
-
-
-async def test_a_lost_answer_is_not_thrown_away(server: ModelServer, model: OpenAIModel) -> None:
-    """When the attempts are used up, the failure carries what was said."""
-    server.script = [Reply("one two", chunks=2)] * 3
-    server.faults.add(ModelFault(cut_after=1, times=-1))
+    server.faults.add(ModelFault(cut_after=1))
     failure = await failure_of(model)
-    assert failure.partial == "one " * 3
+    assert failure.partial == "three a"
     assert failure.sentence == "The connection to the model was lost."
+    assert len(server.requests) == 3
 
 
-async def test_a_refused_continuation_keeps_what_was_said(
+async def test_a_refusal_after_a_cut_keeps_what_was_said(
     server: ModelServer, model: OpenAIModel
 ) -> None:
     """An error after the cut is the reason that is given."""
@@ -397,33 +410,33 @@ async def test_a_refused_continuation_keeps_what_was_said(
     assert (failure.partial, failure.error[:8]) == ("one ", "HTTP 401")
 
 
-async def test_nothing_to_add_means_that_only_the_end_was_lost(
+async def test_a_cut_in_white_space_leaves_nothing_to_tell(
     server: ModelServer, model: OpenAIModel
 ) -> None:
-    """The model says so by an empty continuation."""
-    server.script = [Reply("all of it", chunks=1), Reply("")]
-    server.faults.add(ModelFault(cut_after=1))
-    assert (await ask(model)).text == "all of it"
-
-
-async def test_white_space_is_nothing_to_go_on_from(
-    server: ModelServer, model: OpenAIModel
-) -> None:
-    """Such a message would be refused."""
-    server.script = [Reply("\n\nhello", chunks=4), Reply("hello")]
-    server.faults.add(ModelFault(cut_after=1))
-    assert (await ask(model)).text == "hello"
-    assert server.requests[1].messages == HELLO
+    """A remark that an answer breaks off needs an answer."""
+    server.script = [Reply("\n\nhello", chunks=4)] * 3
+    server.faults.add(ModelFault(cut_after=1, times=-1))
+    assert (await failure_of(model)).partial == ""
 
 
 async def test_a_cut_call_is_made_again(server: ModelServer, model: OpenAIModel) -> None:
-    """Half a call is no call; text before it is kept."""
+    """Half a call is no call, and the text before it is said again with it."""
     call = ToolCall("bash", {"command": "something rather long"}, "a")
-    server.script = [Reply("Look: ", (call,), chunks=1), Reply("", (call,))]
+    server.script = [Reply("Look: ", (call,), chunks=1), Reply("Look here: ", (call,))]
     server.faults.add(ModelFault(cut_after=3))
     answer = await model.complete(HELLO, [TOOL])
-    assert answer.text == "Look: "
+    assert answer.text == "Look here: "
     assert answer.calls == (CallRequest("a", "bash", call.raw),)
+
+
+async def test_what_was_lost_on_the_way_is_told(server: ModelServer, model: OpenAIModel) -> None:
+    """An attempt that may have been paid for, as it was counted or not; a refusal is none."""
+    server.script = [Reply("cut off", chunks=2), Reply("", usage=(20, 5)), Reply("there")]
+    server.faults.add(ModelFault(cut_after=1))
+    assert (await ask(model)).lost == (Usage(), Usage(20, 0, 5))
+    server.script = None
+    server.faults.add(ModelFault(status=429))
+    assert (await ask(model)).lost == ()
 
 
 def events(*values: Any) -> list[bytes]:
@@ -524,15 +537,20 @@ async def test_a_stall_is_a_read_timeout(server: ModelServer) -> None:
     await model.aclose()
 
 
-async def test_silence_in_the_middle_is_gone_on_from(server: ModelServer) -> None:
-    """The timeout is for each piece, and what was said counts."""
-    model = OpenAIModel(ModelOptions(server.base_url, "m", read_timeout=0.1, max_attempts=2))
-    server.script = [Reply("one two", chunks=2, pause=30.0), Reply("three")]
-    pieces: list[str] = []
-    answer = await ask(model, on_text=pieces.append)
-    assert answer.text.endswith("three")
-    assert answer.text == "".join(pieces)
-    await model.aclose()
+async def test_silence_in_the_middle_is_a_cut() -> None:
+    """The timeout is for each piece, and what had come is kept."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield events(delta(content="one "))[0]
+        await trio.sleep_forever()
+
+    async def handle(request: Request) -> Stream:
+        await request.body()
+        return Stream(body())
+
+    outcome = await with_handler(handle, read_timeout=0.1, max_attempts=1)
+    assert isinstance(outcome, ModelFailed)
+    assert (outcome.partial, outcome.error) == ("one ", "timeout")
 
 
 async def test_cancelled_in_mid_stream_nothing_is_left(

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.retry import FIRST_DELAY, LONGEST_DELAY, LONGEST_RETRY_AFTER, Failure, delay
+from agent.transcript import Usage
 
 
 def failure(status: int | None = None, retry_after: float | None = None) -> Failure:
@@ -62,3 +63,20 @@ def test_attempts_are_capped_and_delays_sane(
         assert wait is None
     if wait is not None:
         assert FIRST_DELAY / 2 <= wait <= LONGEST_RETRY_AFTER
+
+
+@pytest.mark.parametrize(
+    ("failed", "unpaid"),
+    [
+        (Failure("s", "e", status=401), True),
+        (Failure("s", "e", status=429), True),
+        (Failure("s", "e", status=500), False),
+        (Failure("s", "e"), False),
+        (Failure("s", "e", unsent=True), True),
+        (Failure("s", "e", status=400, said="Once upon a"), False),
+        (Failure("s", "e", status=400, usage=Usage(9, 0, 1)), False),
+    ],
+)
+def test_only_what_certainly_cost_nothing_is_unpaid(failed: Failure, unpaid: bool) -> None:
+    """A refusal, or a request that never left; whatever said or counted something was at work."""
+    assert failed.unpaid is unpaid
