@@ -1,21 +1,35 @@
 """Performs a turn: asks `agent.loop` what to do, does it, and journals before and after.
 
-The shell around the pure core. It owns nothing but the coroutine it runs in: cancelling that
-cancels the model call or the tool under way (an executor's job dies with its connection), and the
-journal then says how far the turn had come.
+The shell around the pure core. Calls of one answer run side by side in a nursery of its own, so
+cancelling the turn cancels the model call or all the tools under way (an executor's job dies with
+its connection), and the journal then says how far the turn had come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
-from agent import context
-from agent.loop import CallModel, End, Limits, RunTool, SettleTool, decide
-from agent.ports import Journal, Model, ModelFailed, Opening, Toolbox, ToolOutcome
-from agent.transcript import Answer, Assistant, Entry, ToolCall, ToolResult
+from agent import context, fitting
+from agent.fitting import Gauge
+from agent.loop import Attend, CallModel, End, Limits, Park, decide
+from agent.ports import (
+    Journal,
+    Model,
+    ModelFailed,
+    Opening,
+    OverBudget,
+    Toolbox,
+    ToolOutcome,
+    TurnLost,
+    TurnState,
+)
+from agent.transcript import Answer, Approval, Assistant, Entry, ToolCall, ToolResult, replaced
+
+MOST_AT_ONCE = 8  # tools of one turn; an answer may ask for 64
 
 
 @define
@@ -34,76 +48,151 @@ class TurnDriver:
     opening: Opening
     stopping: Callable[[], bool] = lambda: False
     on_text: Callable[[str], None] | None = None
+    gauge: Gauge = field(factory=Gauge)
     _turn: list[Entry] = field(init=False)
+    _schemas: list[dict[str, Any]] = field(init=False)
+    _schemas_size: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._turn = list(self.opening.turn)
+        # Once a turn: there are many, and every step's request has them all.
+        self._schemas = self.tools.schemas()
+        self._schemas_size = context.size(self._schemas)
 
-    async def run(self) -> bool:
+    @property
+    def worked(self) -> bool:
+        """Whether the turn has had tools do something."""
+        return any(isinstance(entry, ToolResult) for entry in self._turn)
+
+    async def run(self) -> TurnState:
         """Go on with the turn from its rows.
 
-        Returns True when it ended, False when it was given back because we are stopping. Raises
-        TurnLost if it is taken away meanwhile.
+        ENDED when it is over, WAITING when it was parked, READY when it was given back because we
+        are stopping, or because what it was parked for had come already. Raises TurnLost if it is
+        taken away meanwhile.
         """
         with trio.move_on_after(max(0.0, self.limits.seconds - self.opening.ran_seconds)):
             return await self._loop()
         sentence = f"I stopped: this took more than {_duration(self.limits.seconds)}."
         await self.journal.failed(sentence, error="too_long")
-        return True
+        return TurnState.ENDED
 
-    async def _loop(self) -> bool:
+    async def _loop(self) -> TurnState:
         while not self.stopping():
-            if await self._step():
-                return True
+            if (state := await self._step()) is not None:
+                return state
         await self.journal.released()
-        return False
+        return TurnState.READY
 
-    async def _step(self) -> bool:
-        """Do the next thing; True if that ended the turn."""
-        match decide(self._turn, self.limits, self.tools.rerunnable):
-            case CallModel():
-                return await self._call_model()
-            case RunTool(call):
-                await self._run_tool(call)
-            case SettleTool(call, text):
-                await self._settle(call, ToolOutcome(text, failed=True))
+    async def _step(self) -> TurnState | None:
+        """Do the next thing; what the turn is left as, if that was the last for now."""
+        match decide(self._turn, self.limits, self.tools):
+            case CallModel(remark):
+                return await self._call_model(remark)
+            case Attend() as attend:
+                await self._attend(attend)
+                return None
+            case Park(child):
+                return await self.journal.parked(child=child)
             case End(sentence, error):
                 await self.journal.failed(sentence, error=error)
-                return True
-        return False
+                return TurnState.ENDED
 
-    async def _call_model(self) -> bool:
-        messages = context.build_messages(self.system, self.opening.history, self._turn)
-        call = await self.journal.intend_model_call(context.estimate_tokens(messages))
+    # --- The model ---
+
+    async def _call_model(self, remark: str) -> TurnState | None:
+        messages = self._messages(remark)
+        estimate = self._estimate(messages)
         try:
-            answer = await self.model.complete(messages, self.tools.schemas(), on_text=self.on_text)
+            intent = await self.journal.intend_model_call(estimate)
+        except OverBudget as refusal:
+            await self.journal.failed(refusal.sentence, error="over_budget")
+            return TurnState.ENDED
+        if intent.news:
+            self._turn += intent.news
+            messages = self._messages()
+            estimate = self._estimate(messages)
+        try:
+            answer = await self.model.complete(messages, self._schemas, on_text=self.on_text)
         except ModelFailed as failure:
-            await self._give_up(call, failure)
-            return True
-        return await self._take(call, answer)
+            await self._give_up(intent.call, failure)
+            return TurnState.ENDED
+        self.gauge = self.gauge.seen(estimate, answer.usage.prompt_tokens)
+        return await self._take(intent.call, answer)
 
-    async def _take(self, model_call: int, answer: Answer) -> bool:
-        if not answer.calls:
-            await self.journal.concluded(model_call, answer)
-            return True
-        calls = await self.journal.answered(model_call, answer)
-        self._turn.append(Assistant(answer.text, calls))
-        return False
+    def _messages(self, remark: str = "") -> list[dict[str, Any]]:
+        """The request, shortened where it would be larger than the gauge allows."""
+        opening = evolve(self.opening, turn=tuple(self._turn))
+        tools, kept = self._schemas_size, len(remark)
+        messages = fitting.request(self.system, opening, tools, self.gauge, kept)
+        return context.remarked(messages, remark)
+
+    def _estimate(self, messages: list[dict[str, Any]]) -> int:
+        return context.tokens(context.size(messages) + self._schemas_size)
+
+    async def _take(self, model_call: int, answer: Answer) -> TurnState | None:
+        if answer.calls:
+            calls = await self.journal.answered(model_call, answer)
+            self._turn.append(Assistant(answer.text, calls))
+            return None
+        news = await self.journal.concluded(model_call, answer)
+        self._turn += [Assistant(answer.text), *news]
+        return None if news else TurnState.ENDED
 
     async def _give_up(self, model_call: int, failure: ModelFailed) -> None:
         """End the turn; what the model had already said is kept and marked as incomplete."""
         sentence = failure.sentence
         if failure.partial:
             sentence = f"{failure.partial}\n\n[The answer breaks off here. {sentence}]"
-        await self.journal.failed(sentence, model_call=model_call, error=failure.error)
+        await self.journal.failed(
+            sentence, model_call=model_call, error=failure.error, lost=failure.lost
+        )
 
-    async def _run_tool(self, call: ToolCall) -> None:
-        await self.journal.intend_tool_call(call)
-        await self._settle(call, await self.tools.run(call.request))
+    # --- Tools ---
+
+    async def _attend(self, attend: Attend) -> None:
+        for call, text in attend.settle:
+            await self._settle(call, ToolOutcome(text, failed=True))
+        for call in attend.ask:
+            await self.journal.ask(call, self.tools.preview(call.request))
+            self._turn = replaced(self._turn, evolve(call, approval=Approval.OPEN))
+        queues = self._queues(attend.run)
+        if len(queues) == 1:
+            await self._run_queue(queues[0], trio.CapacityLimiter(1))
+        elif queues:
+            await self._run_queues(queues)
+
+    def _queues(self, calls: Iterable[ToolCall]) -> list[list[ToolCall]]:
+        """The calls, by what must run in order; a call that waits for no other is alone."""
+        queues: dict[object, list[ToolCall]] = {}
+        for call in calls:
+            queues.setdefault(self.tools.queue(call.request.name) or call.id, []).append(call)
+        return list(queues.values())
+
+    async def _run_queues(self, queues: Sequence[Sequence[ToolCall]]) -> None:
+        """Run them side by side. If one finds the turn lost, all are cancelled."""
+        limiter = trio.CapacityLimiter(MOST_AT_ONCE)
+        try:
+            async with trio.open_nursery() as nursery:
+                for queue in queues:
+                    nursery.start_soon(self._run_queue, queue, limiter)
+        except* TurnLost as lost:
+            raise TurnLost from lost
+
+    async def _run_queue(self, calls: Sequence[ToolCall], limiter: trio.CapacityLimiter) -> None:
+        for call in calls:
+            async with limiter:
+                if self.stopping():
+                    return
+                await self.journal.intend_tool_call(call)
+                await self._settle(call, await self.tools.run(call.request))
 
     async def _settle(self, call: ToolCall, outcome: ToolOutcome) -> None:
-        text = await self.journal.tool_finished(call, outcome)
-        self._turn.append(ToolResult(call.id, text, outcome.failed))
+        result = await self.journal.tool_finished(call, outcome)
+        if result is None:
+            self._turn = replaced(self._turn, evolve(call, delegated=True))
+        else:
+            self._turn.append(result)
 
 
 def _duration(seconds: float) -> str:

@@ -1,31 +1,45 @@
 """What a turn does next: a pure function of its transcript.
 
 `decide` looks at the entries of the turn and returns one command. Performing the command appends
-to the entries, and the question is asked again, until the command is an `End`. There is no other
-state: a turn read back from its rows after a crash is decided exactly like one that was never
-interrupted. The cases, in order:
+to the entries, and the question is asked again, until the command is an `End` or a `Park`. There is
+no other state: a turn read back from its rows after a crash is decided exactly like one that was
+never interrupted. The cases, in order:
 
-1. a call of the last answer has no result: run it; but if it had begun when we were interrupted,
-   only a tool that reads is run again, and any other gets a result that says what is not known;
-2. the same calls were asked for `MAX_SAME_FAILURES` times in a row, and failed: end;
-3. the turn has used its steps: end;
-4. otherwise it is the model's turn to speak.
+1. calls of the last answer have no result: attend to all of them at once. One that may run is run,
+   one that needs permission is asked about, and one that was refused gets a result that says so.
+   One that had begun when we were interrupted is run again only if its tool just reads, and else
+   gets a result that says what is not known;
+2. all that is left are calls that wait for a person or for another turn: park;
+3. the turn goes in circles (`agent.breaker`): end, or have the model told first;
+4. the turn has used its steps: end;
+5. otherwise it is the model's turn to speak.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import takewhile
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeAlias
 
 from attrs import frozen
 
-from agent.transcript import Assistant, CallState, Entry, ToolCall, ToolResult, open_calls
-
-# Twice is a retry, three times a habit.
-MAX_SAME_FAILURES = 3
+from agent import breaker
+from agent.ports import Policy
+from agent.transcript import (
+    Approval,
+    Assistant,
+    CallRequest,
+    CallState,
+    Entry,
+    ToolCall,
+    open_calls,
+)
 
 INTERRUPTED = "interrupted by a restart; it may or may not have taken effect"
+DENIED = "not run: the person did not allow it; do not try it in another way"
+LAPSED = "not run: nobody answered whether it may"
+FORBIDDEN = "not run: it needs somebody's permission, and nobody can be asked in this turn"
+
+REFUSALS = {Approval.DENIED: DENIED, Approval.LAPSED: LAPSED}
 
 
 @frozen
@@ -38,20 +52,25 @@ class Limits:
 
 @frozen
 class CallModel:
-    """Ask the model to go on."""
+    """Ask the model to go on; `remark` is for its eyes, beside what it is shown last."""
+
+    remark: str = ""
 
 
 @frozen
-class RunTool:
-    call: ToolCall
+class Attend:
+    """Run these calls, side by side; ask about these; give these a result without running them."""
+
+    run: tuple[ToolCall, ...] = ()
+    ask: tuple[ToolCall, ...] = ()
+    settle: tuple[tuple[ToolCall, str], ...] = ()
 
 
 @frozen
-class SettleTool:
-    """Give a call its result without running it."""
+class Park:
+    """Let go of the turn until somebody has answered: a `child` turn, or a person."""
 
-    call: ToolCall
-    text: str
+    child: bool
 
 
 @frozen
@@ -62,37 +81,56 @@ class End:
     error: str
 
 
-Command: TypeAlias = CallModel | RunTool | SettleTool | End
+Command: TypeAlias = CallModel | Attend | Park | End
 
 
-def decide(turn: Sequence[Entry], limits: Limits, rerunnable: Callable[[str], bool]) -> Command:
+class Rules(Protocol):
+    """What is known of tools: the part of `agent.ports.Toolbox` that decisions need."""
+
+    def rerunnable(self, name: str) -> bool: ...
+
+    def policy(self, request: CallRequest) -> Policy: ...
+
+
+def decide(turn: Sequence[Entry], limits: Limits, rules: Rules) -> Command:
     """The next command for a turn with these entries."""
-    waiting = open_calls(turn)
-    if waiting:
-        return _attend(waiting[0], rerunnable)
-    failures = repeated_failures(turn)
-    if failures >= MAX_SAME_FAILURES:
-        return End(f"I stopped: the same step failed {failures} times in a row.", "same_failure")
+    if waiting := open_calls(turn):
+        attend = _attend(waiting, rules)
+        return Park(child=_for_child(waiting)) if attend == Attend() else attend
+    circling = breaker.verdict(turn)
+    if isinstance(circling, breaker.Stop):
+        return End(circling.sentence, circling.error)
     steps = sum(isinstance(entry, Assistant) for entry in turn)
     if steps >= limits.steps:
         return End(f"I stopped after {steps} steps without reaching an answer.", "too_many_steps")
-    return CallModel()
+    return CallModel(circling.remark if circling else "")
 
 
-def _attend(call: ToolCall, rerunnable: Callable[[str], bool]) -> Command:
-    if call.state is CallState.RUNNING and not rerunnable(call.request.name):
-        return SettleTool(call, INTERRUPTED)
-    return RunTool(call)
+def _for_child(waiting: Iterable[ToolCall]) -> bool:
+    """A person's answer comes first: only they can be kept waiting by it."""
+    return not any(call.approval is Approval.OPEN for call in waiting)
 
 
-def repeated_failures(turn: Sequence[Entry]) -> int:
-    """How many of the latest answers asked for the same calls, of which one failed each time."""
-    failed = {entry.call for entry in turn if isinstance(entry, ToolResult) and entry.failed}
-    answers = [entry for entry in reversed(turn) if isinstance(entry, Assistant)]
-    same = takewhile(lambda answer: _asked(answer) == _asked(answers[0]), answers)
-    failures = takewhile(lambda answer: any(call.id in failed for call in answer.calls), same)
-    return sum(1 for _ in failures)
+def _attend(calls: Iterable[ToolCall], rules: Rules) -> Attend:
+    run, ask, settle = [], [], []
+    for call in calls:
+        match _what_about(call, rules):
+            case Policy.ALLOW:
+                run.append(call)
+            case Policy.ASK:
+                ask.append(call)
+            case str(text):
+                settle.append((call, text))
+    return Attend(tuple(run), tuple(ask), tuple(settle))
 
 
-def _asked(answer: Assistant) -> list[tuple[str, str]]:
-    return [(call.request.name, call.request.arguments) for call in answer.calls]
+def _what_about(call: ToolCall, rules: Rules) -> Policy | str | None:
+    """Run a call, ask about it, or give it this result; None if it waits for somebody."""
+    if call.delegated or call.approval is Approval.OPEN:
+        return None
+    if call.state is CallState.RUNNING:
+        return Policy.ALLOW if rules.rerunnable(call.request.name) else INTERRUPTED
+    if call.approval is not None:
+        return REFUSALS.get(call.approval, Policy.ALLOW)
+    policy = rules.policy(call.request)
+    return FORBIDDEN if policy is Policy.DENY else policy

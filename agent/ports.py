@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Any, Protocol
 
 from attrs import field, frozen
 
-from agent.transcript import Answer, CallRequest, Entry, ToolCall
+from agent.transcript import (
+    UNCOUNTED,
+    Answer,
+    CallRequest,
+    Entry,
+    ToolCall,
+    ToolResult,
+    Usage,
+    User,
+)
+
+
+class Policy(Enum):
+    """Whether a call may run; one that would have to ask needs somebody who can be asked."""
+
+    ALLOW = "allow"
+    ASK = "ask"
+    DENY = "deny"
 
 
 class TurnLost(Exception):
@@ -17,53 +35,118 @@ class TurnLost(Exception):
 class ModelFailed(Exception):
     """The model could not be made to answer; retrying now would not help.
 
-    `sentence` is for the person, `error` for the log. `partial` is what had been said when the
-    connection was lost for good, or ''.
+    `sentence` is for the person, `error` for the log. `partial` is the longest text that had come
+    when a connection was lost, or ''. `lost` is what its attempts took, as in `Answer`.
     """
 
-    def __init__(self, sentence: str, error: str, partial: str = "") -> None:
+    def __init__(
+        self,
+        sentence: str,
+        error: str,
+        partial: str = "",
+        *,
+        lost: tuple[Usage, ...] = UNCOUNTED,
+    ) -> None:
         super().__init__(error)
         self.sentence = sentence
         self.error = error
         self.partial = partial
+        self.lost = lost
+
+
+class OverBudget(Exception):
+    """The call may not be made: it could pass a budget. `sentence` tells the person which."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
 
 
 @frozen
 class Opening:
-    """A turn as read from its rows: earlier whole turns, its own entries, and its age in work."""
+    """A turn as read from its rows: earlier whole turns, its own entries, and its age in work.
+
+    `summary` stands for what came before the history; '' if nothing did. `ratio` is how many tokens
+    the model has counted in this conversation for each that we had estimated.
+    """
 
     history: tuple[Entry, ...]
     turn: tuple[Entry, ...]
     ran_seconds: float
+    summary: str = ""
+    ratio: float = 1.0
+
+
+class TurnState(Enum):
+    """What a run leaves its turn as."""
+
+    READY = "ready"  # to be gone on with
+    WAITING = "waiting"  # for people, or for another turn
+    ENDED = "ended"
+
+
+@frozen
+class Intent:
+    """A model call that was recorded, and what people have said to the turn since the last one."""
+
+    call: int
+    news: tuple[User, ...] = ()
 
 
 class Journal(Protocol):
     """The durable record of one turn. Every method is one committed transaction.
 
-    `intend_*` precede an act and honour cancellation until they commit; the others record an act
-    that has happened, and are shielded. All raise TurnLost if the turn was taken away.
+    `intend_*` and `ask` precede an act and honour cancellation until they commit; the others record
+    an act that has happened, and are shielded. All raise TurnLost if the turn was taken away.
     """
 
-    async def intend_model_call(self, reserved_tokens: int) -> int: ...
+    async def intend_model_call(self, reserved_tokens: int) -> Intent:
+        """Set aside so many tokens for the prompt. Raises OverBudget; nothing is recorded then."""
+        ...
 
     async def answered(self, model_call: int, answer: Answer) -> tuple[ToolCall, ...]:
         """Keep an answer that asks for tools; returns its calls as recorded."""
         ...
 
-    async def concluded(self, model_call: int, answer: Answer) -> None:
-        """Keep the final answer, end the turn and queue the answer for the chat."""
+    async def concluded(self, model_call: int, answer: Answer) -> tuple[User, ...]:
+        """Keep an answer without calls and queue it for the chat; end the turn.
+
+        If people have said more meanwhile, the turn does not end, and that is returned.
+        """
         ...
 
-    async def failed(self, sentence: str, *, model_call: int | None = None, error: str) -> None:
-        """End the turn with a sentence for the chat; calls left open get a result that says so."""
+    async def failed(
+        self,
+        sentence: str,
+        *,
+        model_call: int | None = None,
+        error: str,
+        lost: tuple[Usage, ...] = UNCOUNTED,
+    ) -> None:
+        """End the turn with a sentence for the chat; calls left open get a result that says so.
+
+        `lost` is what the attempts of the model call took.
+        """
+        ...
+
+    async def ask(self, call: ToolCall, what: str) -> None:
+        """Ask the chat whether the call may run; `what` shows all that it would do."""
         ...
 
     async def intend_tool_call(self, call: ToolCall) -> None: ...
 
-    async def tool_finished(self, call: ToolCall, outcome: ToolOutcome) -> str:
+    async def tool_finished(self, call: ToolCall, outcome: ToolOutcome) -> ToolResult | None:
         """Keep a call's result, and queue its files for the chat, in the same transaction.
 
-        Returns the result's text as it was kept: it says what became of each file.
+        Returns the result as it was kept: its text says what became of each file. A subtask of the
+        outcome is begun in the same transaction; if the call waits for it, there is no result yet.
+        """
+        ...
+
+    async def parked(self, *, child: bool) -> TurnState:
+        """Nothing can be done before people, or a `child` turn, have answered.
+
+        WAITING; or READY if they have answered already.
         """
         ...
 
@@ -73,7 +156,11 @@ class Journal(Protocol):
 
 
 class Model(Protocol):
-    """A language model. Raises ModelFailed after its own retries."""
+    """A language model. Raises ModelFailed after its own retries.
+
+    `on_text` is called with the text so far, whole: it takes the place of what was there before,
+    since an answer that was cut begins anew.
+    """
 
     async def complete(
         self,
@@ -86,19 +173,38 @@ class Model(Protocol):
 
 @frozen
 class OutFile:
-    """A file for the chat: the name that it is shown with (no path), and its bytes."""
+    """A file for the chat: the name that it is shown with (no path), its bytes, words below it."""
 
     name: str
     data: bytes = field(repr=False)
+    caption: str = ""
+
+
+@frozen
+class Subtask:
+    """Work for a turn of its own: what to do, how people see it named, and who does it.
+
+    `specialist` is the name of one, or '' for a helper with the same tools. If `waits`, its answer
+    is the result of the call that begins it; else it goes to the chat.
+    """
+
+    task: str
+    label: str
+    specialist: str = ""
+    waits: bool = False
 
 
 @frozen
 class ToolOutcome:
-    """What a tool brought: the text for the model, whether it is an error, files for the chat."""
+    """What a tool brought: the text for the model, whether it is an error, files for the chat.
+
+    A `subtask` is a turn to begin beside this one.
+    """
 
     text: str
     failed: bool = False
     files: tuple[OutFile, ...] = ()
+    subtask: Subtask | None = None
 
 
 class Toolbox(Protocol):
@@ -108,6 +214,18 @@ class Toolbox(Protocol):
 
     def rerunnable(self, name: str) -> bool:
         """True for tools that only read: run again after an interruption without a question."""
+        ...
+
+    def policy(self, request: CallRequest) -> Policy:
+        """Whether the call may run. One that cannot be run at all may: it says what is wrong."""
+        ...
+
+    def preview(self, request: CallRequest) -> str:
+        """All that a call would do, for a person who is asked about it."""
+        ...
+
+    def queue(self, name: str) -> str:
+        """Calls with the same one run one after another; '' for those that wait for no other."""
         ...
 
     async def run(self, request: CallRequest) -> ToolOutcome:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 
 class CallState(Enum):
@@ -20,6 +20,15 @@ class CallState(Enum):
     PENDING = "pending"  # asked for by the model; certainly not begun
     RUNNING = "running"  # begun, by this run or by one that was interrupted
     DONE = "done"  # its result is in the transcript
+
+
+class Approval(Enum):
+    """What has become of the question whether a call may run."""
+
+    OPEN = "open"
+    GRANTED = "granted"
+    DENIED = "denied"
+    LAPSED = "lapsed"  # nobody answered in time
 
 
 @frozen
@@ -37,16 +46,25 @@ class CallRequest:
 
 @frozen
 class ToolCall:
-    """A call that was recorded; `id` is the journal's name for it, which no other call has."""
+    """A call that was recorded; `id` is the journal's name for it, which no other call has.
+
+    `approval` is None for a call that nobody was asked about. A `delegated` call has begun, and its
+    result comes from another turn.
+    """
 
     id: int
     request: CallRequest
     state: CallState = CallState.PENDING
+    approval: Approval | None = None
+    delegated: bool = False
 
 
 @frozen
 class User:
+    """What a person said; `sent` is when, in Unix seconds, where the context is to tell it."""
+
     text: str
+    sent: float | None = None
 
 
 @frozen
@@ -76,13 +94,50 @@ class Usage:
     completion_tokens: int = 0
 
 
+NOTHING = Usage()
+# One attempt to have an answer that may have been paid for, and of which nobody knows what it took.
+UNCOUNTED = (NOTHING,)
+
+
 @frozen
 class Answer:
-    """One answer of a model: text, or calls to make, or both."""
+    """One answer of a model: text, or calls to make, or both.
+
+    `model` is the name of the one that answered; '' where that is the one that was asked. `lost` is
+    what each attempt before it took that may have been paid for; zeros where nobody counted.
+    """
 
     text: str
     calls: tuple[CallRequest, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = NOTHING
+    model: str = ""
+    lost: tuple[Usage, ...] = ()
+
+
+def replaced(entries: Sequence[Entry], call: ToolCall) -> list[Entry]:
+    """The same entries, with `call` in the place of the one that has its id."""
+    return [_with_call(entry, call) if isinstance(entry, Assistant) else entry for entry in entries]
+
+
+def _with_call(entry: Assistant, call: ToolCall) -> Assistant:
+    return evolve(entry, calls=tuple(call if each.id == call.id else each for each in entry.calls))
+
+
+def arranged(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries in the order in which a model must be shown them.
+
+    Calls that ran side by side end in any order, and a person may say something while they run.
+    Each answer is followed by the results of its calls, in the order asked for, and then the rest.
+    """
+    results = {entry.call: entry for entry in entries if isinstance(entry, ToolResult)}
+    ordered: list[Entry] = []
+    for entry in entries:
+        if isinstance(entry, ToolResult):
+            continue
+        ordered.append(entry)
+        if isinstance(entry, Assistant):
+            ordered += [results[call.id] for call in entry.calls if call.id in results]
+    return ordered
 
 
 def open_calls(entries: Sequence[Entry]) -> list[ToolCall]:

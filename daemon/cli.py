@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from daemon import workspace_cli
+from daemon import approvals_cli, prompt_cli, skills_cli, usage_cli, workspace_cli
 from daemon.errors import FamulusError, leaves
 from daemon.version import VERSION
 
@@ -101,7 +101,11 @@ def _parser() -> Parser:
     _add_executor(verbs)
     _add_config(verbs)
     _add_status(verbs)
+    approvals_cli.add(verbs, _add, _add_config_option)
+    prompt_cli.add(verbs, _add, _add_config_option)
+    skills_cli.add(verbs, _add, _add_config_option)
     workspace_cli.add(verbs, _add, _add_config_option)
+    usage_cli.add(verbs, _add, _add_config_option)
     return parser
 
 

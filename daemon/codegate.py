@@ -7,6 +7,7 @@ in which case its own words are the answer. An executor that somebody else runs 
 
 from __future__ import annotations
 
+import trio
 from attrs import frozen
 
 from daemon.codewatch import CodeWatch
@@ -35,6 +36,15 @@ class CodeGate:
             raise
         self.watch.job_ended(ran=result.reason not in _NOT_RUN)
         return result
+
+    async def connect(self) -> trio.SocketStream:
+        """A connection for an operation on files. Raises ExecutorUnavailable."""
+        try:
+            await self._pass()
+            return await self.client.connect()
+        except ExecutorUnavailable:
+            self.watch.job_ended(ran=False)
+            raise
 
     async def status(self) -> Status:
         await self._pass()

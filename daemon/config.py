@@ -15,26 +15,36 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
+from agent.budget import Budget, Price, Tariff
+from agent.providers import default_url
+from agent.sizes import Sizes
 from daemon.errors import Fatal
 from daemon.secret import Secret, SecretError
 from executor.settings import Settings
 
 __all__ = [
     "Agent",
+    "Budget",
+    "Compaction",
     "Config",
     "ConfigError",
+    "Heartbeat",
     "Log",
+    "McpServer",
     "Model",
+    "OneModel",
+    "Price",
     "Secret",
     "SecretError",
     "Telegram",
+    "Web",
     "example",
     "load",
     "require_secrets",
@@ -87,33 +97,125 @@ class Telegram:
     allowed_users: tuple[int, ...] = ()
     allowed_chats: tuple[int, ...] = ()
 
+    @property
+    def owner(self) -> str:
+        """The id of the only person who may talk to the bot; '' if there are more, or none."""
+        alone = len(self.allowed_users) == 1 and not self.allowed_chats
+        return str(self.allowed_users[0]) if alone else ""
+
 
 @frozen(kw_only=True)
-class Model:
-    """`[model]`: which model answers, and how long it may take. Times are seconds.
+class OneModel:
+    """A model: where it is, and what is asked of it.
 
-    `read_timeout` counts from one chunk of the stream to the next. `max_attempts` are the tries
-    for one model call, the first included.
+    `base_url` is the provider's if none is said. What is None is the model's to choose.
+    `context_window` is in tokens, 0 if it is not known; `images` says whether it can see them.
     """
 
     provider: str = "openai"
-    base_url: str = field(default="https://api.openai.com/v1", converter=_without_final_slash)
+    base_url: str = field(
+        default=Factory(lambda self: default_url(self.provider), takes_self=True),
+        converter=_without_final_slash,
+    )
     api_key: Secret | None = None
     name: str
+    context_window: int = 0
+    temperature: float | None = None
+    reasoning_effort: str | None = None
+    max_output_tokens: int | None = None
+    images: str = "auto"
+
+
+@frozen(kw_only=True)
+class Model(OneModel):
+    """`[model]`: which model answers, and how long it may take. Times are seconds.
+
+    `read_timeout` counts from one chunk of the stream to the next. `max_attempts` are the tries
+    for one model call, the first included. `fallback` are the models that are asked after it.
+    `transcription` is the model that writes down what is said in recordings; None: nobody does.
+    """
+
+    transcription: str | None = None
+    fallback: tuple[OneModel, ...] = ()
     connect_timeout: float = 10.0
     read_timeout: float = 120.0
     max_attempts: int = 4
 
 
 @frozen(kw_only=True)
+class Compaction:
+    """`[compaction]`: how large requests may become before older turns are summed up.
+
+    `share` is of the model's window without room for an answer, `keep` of that.
+    """
+
+    enabled: bool = True
+    share: float = 0.7
+    keep: float = 0.3
+
+
+@frozen(kw_only=True)
 class Agent:
-    """`[agent]`: how a turn is conducted. Steps are model calls; times are seconds of running."""
+    """`[agent]`: how a turn is conducted. Steps are model calls; times are seconds of running.
+
+    `while_busy` is what happens to a message that comes while a turn of its chat runs. `dir` is the
+    owner's directory with `skills` and `agents`, which no chat can write to.
+    """
 
     instructions: str = ""
     zone: str = "UTC"
     max_steps: int = 25
+    max_subagent_steps: int = 15
+    while_busy: str = "queue"
     max_turn_seconds: float = 600.0
     concurrent_turns: int = 32
+    dir: Path | None = None
+
+
+@frozen(kw_only=True)
+class McpServer:
+    """`[mcp.NAME]`: a server of tools, either a `command` to run or a `url`. Times are seconds.
+
+    `tools` None offers all. `trust` says which run without a question: "read-only" those that the
+    server calls so, "all", "none", or their names.
+    """
+
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str | Secret] = field(factory=dict)
+    cwd: str | None = None
+    url: str | None = None
+    headers: Mapping[str, str | Secret] = field(factory=dict)
+    timeout: float = 60.0
+    start_timeout: float = 60.0
+    tools: tuple[str, ...] | None = None
+    trust: str | tuple[str, ...] = "read-only"
+
+
+@frozen(kw_only=True)
+class Web:
+    """`[web]`: what the web tools may do. `search` names an engine; "" for none.
+
+    `allow_private` are networks that may be reached although they are not of the public internet.
+    """
+
+    enabled: bool = True
+    max_bytes: int = 4 * 1024 * 1024
+    timeout: float = 30.0
+    allow_private: tuple[str, ...] = ()
+    search: str = ""
+    search_url: str = field(default="", converter=_without_final_slash)
+    search_key: Secret | None = None
+
+
+@frozen(kw_only=True)
+class Heartbeat:
+    """`[heartbeat]`: looks at a chat's HEARTBEAT.md; `every_seconds` 0: never.
+
+    `quiet_hours` as "22:00-07:00", in the agent's zone; "" for none.
+    """
+
+    every_seconds: float = 0.0
+    quiet_hours: str = ""
 
 
 @frozen(kw_only=True)
@@ -126,7 +228,27 @@ class Config:
     telegram: Telegram
     model: Model
     agent: Agent = field(factory=Agent)
+    budget: Budget = field(factory=Budget)
+    prices: tuple[Price, ...] = ()
+    compaction: Compaction = field(factory=Compaction)
+    web: Web = field(factory=Web)
+    heartbeat: Heartbeat = field(factory=Heartbeat)
     executor: Settings = field(factory=Settings)
+    mcp: Mapping[str, McpServer] = field(factory=dict)
+
+    @property
+    def tariff(self) -> Tariff:
+        return Tariff(self.prices, self.budget)
+
+    def sizes(self, window: int) -> Sizes:
+        """How large requests may be to a model with this window, in tokens."""
+        rules = self.compaction
+        return Sizes(window, self.budget.answer_tokens, rules.share, rules.keep, rules.enabled)
+
+    @property
+    def skills_in_jobs(self) -> Path | None:
+        """The directory of the owner's skills that jobs can read, if there is one."""
+        return Path(self.executor.skills) if self.executor.skills else None
 
 
 def load(path: Path) -> Config:
@@ -190,7 +312,9 @@ def summary(config: Config) -> list[tuple[str, str]]:
         ("allowed", _allowed(config.telegram)),
         ("model", f"{config.model.name} at {config.model.base_url}"),
         ("model.api_key", key.describe() if key else "none"),
+        *(("fallback", f"{each.name} at {each.base_url}") for each in config.model.fallback),
         ("executor", config.executor.socket),
+        ("mcp", ", ".join(config.mcp) or "none"),
     ]
 
 
@@ -235,6 +359,12 @@ def _try(key: str, secret: Secret) -> Iterator[str]:
 def _secrets_of(value: Any, path: str) -> Iterator[tuple[str, Secret]]:  # noqa: ANN401 -- a walk
     if isinstance(value, Secret):
         yield path, value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _secrets_of(inner, f"{path}.{name}")
+    elif isinstance(value, tuple):
+        for place, inner in enumerate(value):
+            yield from _secrets_of(inner, f"{path}[{place}]")
     elif attrs.has(type(value)):
         for attribute in attrs.fields(type(value)):
             below = f"{path}.{attribute.name}" if path else attribute.name

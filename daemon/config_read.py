@@ -25,9 +25,9 @@ from cattrs import (
     ForbiddenExtraKeysError,
     IterableValidationError,
 )
-from cattrs.gen import make_dict_structure_fn
+from cattrs.gen import make_dict_structure_fn, mapping_structure_factory
 
-from daemon import config_rules
+from daemon import config_mcp, config_rules
 from daemon.config import Config
 from daemon.secret import KINDS, Secret
 
@@ -35,6 +35,9 @@ Hook: TypeAlias = Callable[[Any, Any], Any]
 
 # `executor.stack` is the one key with two types: a word, or a list of layers.
 WORD_OR_WORDS: Final = str | tuple[str, ...]
+
+# A value of `env` or `headers` of an MCP server, which need not be secret.
+TEXT_OR_SECRET: Final = str | Secret
 
 MAX_SHOWN: Final = 60
 MAX_LISTED: Final = 5
@@ -49,9 +52,14 @@ def read(document: Mapping[str, Any]) -> Config | list[str]:
         config = CONVERTER.structure(document, Config)
     except ClassValidationError as error:
         shape = dict(_problems(error, "", document))
-        return _sorted(config_rules.check(document, except_for=set(shape)) | shape)
-    problems = config_rules.check(document, except_for=set())
+        return _sorted(_rules(document, set(shape)) | shape)
+    problems = _rules(document, set()) or config_rules.conflicts(config)
     return _sorted(problems) if problems else config
+
+
+def _rules(document: Mapping[str, Any], except_for: set[str]) -> dict[str, str]:
+    found = config_rules.check(document, except_for=except_for)
+    return found | config_mcp.check(document, except_for=except_for)
 
 
 def _sorted(problems: Mapping[str, str]) -> list[str]:
@@ -71,7 +79,10 @@ def _problems(error: Exception, path: str, found: Any) -> Iterator[tuple[str, st
             yield from _problems(inner, path, found)
     elif isinstance(error, IterableValidationError):
         for inner, index in error.group_exceptions()[0]:
-            yield from _problems(inner, f"{path}[{index.index}]", None)
+            if isinstance(index.index, str):  # of a table with names of the owner's choice
+                yield from _problems(inner, _join(path, index.index), _get(found, index.index))
+            else:
+                yield from _problems(inner, f"{path}[{index.index}]", None)
     elif isinstance(error, ForbiddenExtraKeysError):
         for key in error.extra_fields:
             yield _join(path, key), _unknown(key, error.cl)
@@ -177,9 +188,14 @@ def _make_converter() -> Converter:
     for kind, hook in ((str, _text), (bool, _truth), (int, _whole), (float, _number)):
         converter.register_structure_hook(kind, hook)
     converter.register_structure_hook_factory(_is_tuple, lambda kind: _arrays(converter, kind))
+    converter.register_structure_hook_factory(_is_mapping, lambda kind: _named(converter, kind))
     converter.register_structure_hook_factory(attrs.has, lambda kind: _tables(converter, kind))
     converter.register_structure_hook(Path, _path)
     converter.register_structure_hook(Secret, _secret)
+    converter.register_structure_hook_func(
+        lambda kind: kind == TEXT_OR_SECRET,
+        lambda value, _: value if isinstance(value, str) else _secret(value, Secret),
+    )
     converter.register_structure_hook_func(
         lambda kind: kind == WORD_OR_WORDS,
         lambda value, _: converter.structure(
@@ -202,6 +218,22 @@ def _arrays(converter: Converter, kind: Any) -> Hook:  # noqa: ANN401
         if not isinstance(value, list):
             raise _expected("an array", value)
         return tuple(inner(value, list[element]))  # type: ignore[valid-type]  # as above
+
+    return hook
+
+
+def _is_mapping(kind: Any) -> bool:  # noqa: ANN401 -- a type expression
+    return get_origin(kind) is Mapping
+
+
+def _named(converter: Converter, kind: Any) -> Hook:  # noqa: ANN401
+    """A table whose keys are names of the owner's choice."""
+    inner: Any = mapping_structure_factory(kind, converter)
+
+    def hook(value: Any, _: Any) -> Any:  # noqa: ANN401
+        if not isinstance(value, Mapping):
+            raise _expected("a table", value)
+        return inner(value, kind)
 
     return hook
 

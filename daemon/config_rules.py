@@ -7,11 +7,16 @@ keys at once and is merely unwise is a warning.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
+
+from agent.budget import Tariff
+from agent.providers import PRESETS
+from daemon import config_models
 
 if TYPE_CHECKING:
     from daemon.config import Config
@@ -21,8 +26,16 @@ Rule: TypeAlias = Callable[[Any], str | None]
 # sockaddr_un.sun_path on Linux holds 108 bytes with the final NUL.
 MAX_SOCKET_PATH: Final = 107
 
+SEARCH_ENGINES: Final = ("brave", "searxng", "libertai")
+# Tokens. Identity and tools take 3,500 of them in each request, and something must be said, too.
+MIN_WINDOW: Final = 16384
+MIN_SHARE: Final = 0.2
+MAX_SHARE: Final = 0.9
+
+# Seconds; more often, and what a heartbeat costs is the bill's largest part.
+MIN_HEARTBEAT: Final = 60
+
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-PROVIDERS: Final = ("openai",)
 # As the executor names them; written out, because its modules are not the daemon's to import.
 LAYERS: Final = (
     *("namespaces", "firejail", "landlock", "prefix", "seccomp"),
@@ -47,6 +60,17 @@ def check(document: Mapping[str, Any], *, except_for: Collection[str]) -> dict[s
     return found
 
 
+def conflicts(config: Config) -> dict[str, str]:
+    """What is refused though each key is right by itself, by key path."""
+    workspaces = PurePosixPath(config.executor.workspaces)
+    mine = {"agent.dir": config.agent.dir, "executor.skills": config.skills_in_jobs}
+    return {
+        path: f"expected a directory that no chat can write to, found one in {workspaces}"
+        for path, directory in mine.items()
+        if directory is not None and directory.is_relative_to(workspaces)
+    }
+
+
 def warnings(config: Config) -> list[str]:
     """Sentences about what is allowed but probably not meant."""
     return list(_warnings(config))
@@ -61,12 +85,43 @@ def _warnings(config: Config) -> Iterator[str]:
         )
     for key, url in (
         ("telegram.api_base_url", telegram.api_base_url),
-        ("model.base_url", config.model.base_url),
+        *((f"{path}.base_url", model.base_url) for path, model in config_models.models(config)),
+        *((f"mcp.{name}.url", server.url or "") for name, server in config.mcp.items()),
     ):
         if _in_clear(url):
             yield f"{key} is http and leaves this machine: keys and messages travel unencrypted"
-    if config.model.api_key is None and "api.openai.com" in config.model.base_url:
-        yield "model.api_key is not set: api.openai.com will refuse every request (401)"
+    yield from config_models.key_warnings(config)
+    yield from _search_warnings(config)
+    yield from _budget_warnings(config)
+
+
+def _budget_warnings(config: Config) -> Iterator[str]:
+    budget, name = config.budget, config.model.name
+    if budget.limits_money and Tariff(config.prices).price(name) is None:
+        yield (
+            f"a budget in money is set, but {name!r} has no price in [[prices]]: "
+            "every message will be refused"
+        )
+    yield from config_models.price_warnings(config)
+    if not (budget.user_day_tokens or budget.user_day_money) and not (
+        budget.agent_day_tokens or budget.agent_day_money
+    ):
+        yield "no budget limits a day: set budget.user_day_tokens or budget.agent_day_tokens"
+
+
+def _search_warnings(config: Config) -> Iterator[str]:
+    web = config.web
+    for opened in web.allow_private:
+        if ipaddress.ip_network(opened).overlaps(_of_this_machine(opened)):
+            yield f"web.allow_private has {opened}: web tools can reach what is on this machine"
+    if web.search == "searxng" and not web.search_url:
+        yield "web.search_url is not set: web_search needs the address of a SearXNG server"
+    if web.search in {"brave", "libertai"} and web.search_key is None:
+        yield f"web.search_key is not set: {web.search} will refuse every search"
+
+
+def _of_this_machine(like: str) -> Any:  # noqa: ANN401  (a network of the family of `like`)
+    return ipaddress.ip_network("::1/128" if ":" in like else "127.0.0.0/8")
 
 
 def _in_clear(url: str) -> bool:
@@ -109,6 +164,34 @@ def _between(low: int, high: int) -> Rule:
 
 def _at_least(low: int) -> Rule:
     return lambda value: None if value >= low else f"a number of at least {low}"
+
+
+def _networks(value: list[str]) -> str | None:
+    for each in value:
+        try:
+            ipaddress.ip_network(each)
+        except ValueError:
+            return 'addresses or networks such as "192.168.1.10" or "10.0.0.0/8"'
+    return None
+
+
+def _url_or_nothing(value: str) -> str | None:
+    return _url(value) if value else None
+
+
+def _zero_or_at_least(low: float) -> Rule:
+    expected = f"0, or a number of at least {low:g}"
+    return lambda value: None if value == 0 or value >= low else expected
+
+
+def _hours(value: str) -> str | None:
+    from agent.heartbeat import parse_hours  # noqa: PLC0415 -- only for those who write the key
+
+    try:
+        parse_hours(value)
+    except ValueError:
+        return 'two different times such as "22:00-07:00", or ""'
+    return None
 
 
 def _above_zero(value: float) -> str | None:
@@ -218,6 +301,30 @@ def _no_or_user_name(value: str) -> str | None:
     return _user_name(value) if value else None
 
 
+def _no_or_absolute(value: str) -> str | None:
+    return _absolute(value) if value else None
+
+
+def _window(value: int) -> str | None:
+    return None if value == 0 or value >= MIN_WINDOW else f"0, or at least {MIN_WINDOW} tokens"
+
+
+def _share(value: float) -> str | None:
+    return None if MIN_SHARE <= value <= MAX_SHARE else f"from {MIN_SHARE} to {MAX_SHARE}"
+
+
+def _prices(value: list[Any]) -> str | None:
+    """Tables whose sums mean something: nothing below zero, one currency, a name for each."""
+    tables = [each for each in value if isinstance(each, Mapping)]
+    sums = [each.get(key, 0) for each in tables for key in ("input", "cached", "output")]
+    if any(isinstance(one, int | float) and one < 0 for one in sums):
+        return "prices of at least 0"
+    if any(each.get("model") == "" for each in tables):
+        return "the name of a model in each"
+    currencies = {each.get("currency", "USD") for each in tables}
+    return "the same currency in all" if len(currencies) > 1 else None
+
+
 RULES: Final[Mapping[str, Rule]] = {
     "state_dir": _state_dir,
     "shutdown_grace": _above_zero,
@@ -227,16 +334,45 @@ RULES: Final[Mapping[str, Rule]] = {
     "telegram.poll_timeout": _between(1, 50),
     "telegram.allowed_users": _user_ids,
     "telegram.allowed_chats": _chat_ids,
-    "model.provider": _one_of(*PROVIDERS),
+    "model.provider": _one_of(*PRESETS),
     "model.base_url": _url,
     "model.name": _word,
     "model.connect_timeout": _above_zero,
     "model.read_timeout": _above_zero,
     "model.max_attempts": _between(1, 20),
+    "model.context_window": _window,
+    "model.temperature": _between(0, 2),
+    "model.reasoning_effort": _one_of(*config_models.EFFORTS),
+    "model.max_output_tokens": _at_least(1),
+    "model.images": _one_of("auto", "yes", "no"),
+    "model.transcription": _word,
+    "model.fallback": lambda value: config_models.broken_rule(value, RULES),
+    "budget.turn_tokens": _at_least(0),
+    "budget.turn_money": _at_least(0),
+    "budget.user_day_tokens": _at_least(0),
+    "budget.user_day_money": _at_least(0),
+    "budget.agent_day_tokens": _at_least(0),
+    "budget.agent_day_money": _at_least(0),
+    "budget.heartbeat_tokens": _at_least(0),
+    "budget.heartbeat_money": _at_least(0),
+    "budget.answer_tokens": _at_least(1),
+    "prices": _prices,
+    "compaction.share": _share,
+    "compaction.keep": _share,
     "agent.zone": _zone,
     "agent.max_steps": _at_least(1),
+    "agent.max_subagent_steps": _at_least(1),
+    "web.max_bytes": _at_least(1),
+    "web.timeout": _above_zero,
+    "web.allow_private": _networks,
+    "web.search": _one_of("", *SEARCH_ENGINES),
+    "web.search_url": _url_or_nothing,
+    "heartbeat.every_seconds": _zero_or_at_least(MIN_HEARTBEAT),
+    "heartbeat.quiet_hours": _hours,
+    "agent.while_busy": _one_of("queue", "steer", "interrupt"),
     "agent.max_turn_seconds": _above_zero,
     "agent.concurrent_turns": _between(1, 1000),
+    "agent.dir": _absolute,
     "executor.socket": _socket,
     "executor.workspaces": _absolute,
     "executor.user": _user_name,
@@ -244,6 +380,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "executor.stack": _stack,
     "executor.require": _all_of(*CAPABILITIES),
     "executor.python": _absolute,
+    "executor.skills": _no_or_absolute,
     "executor.jobs_at_once": _at_least(1),
     "executor.prefix": _prefix,
     "executor.warm_boxes": _between(0, 64),

@@ -47,7 +47,10 @@ MAX_LINE: Final = 40_000
 MAX_VALUE: Final = 8_000
 
 # These log each request with its URL at INFO or DEBUG.
-TALKATIVE: Final = ("httpx", "httpcore", "httpx2", "httpcore2", "openai", "hpack", "asyncio")
+TALKATIVE: Final = (
+    *("httpx", "httpcore", "httpx2", "httpcore2", "openai", "hpack", "asyncio"),
+    *("mcp", "client"),  # both are the mcp package's; they name sessions and quote messages
+)
 
 # Fixed columns come first, whatever the order in which they were given.
 FIRST: Final = ("level", "logger", "event", "turn", "chat", "job")

@@ -11,18 +11,24 @@ from __future__ import annotations
 
 import ssl
 import time
+import zoneinfo
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 from attrs import define, field
 
-from agent.model import ModelOptions, OpenAIModel
-from daemon import control, host, log, sidecar, statelock, supervise
+from agent.fallback import Models
+from agent.heartbeat import parse_hours
+from agent.ports import TurnState
+from agent.sizes import Sizes
+from daemon import control, host, log, models, sidecar, statelock, supervise
+from daemon.chat import approvals
 from daemon.chat.commands import MENU
+from daemon.chat.compaction import Compactor, Means
 from daemon.chat.intake import Access
 from daemon.chat.lanes import Lanes
 from daemon.chat.router import Router
@@ -31,25 +37,29 @@ from daemon.codewatch import CodeWatch
 from daemon.config import Config, load
 from daemon.errors import FamulusError, Fatal
 from daemon.report import Report
+from daemon.shelf import Shelf
 from daemon.sidecar import Sidecar
 from daemon.spool import Spool
 from daemon.statelock import Held
-from daemon.store import boots, inbox, outbox
+from daemon.store import boots, inbox, memory, notes, outbox
 from daemon.store.db import Database, open_database
-from daemon.store.turns import TurnRow
+from daemon.store.turnrow import TurnRow
 from daemon.supervise import Health
 from daemon.telegram.api import BotApi, open_api, preload
 from daemon.telegram.greet import greet
 from daemon.telegram.outbox import Outbox
 from daemon.telegram.poll import Poll
 from daemon.version import VERSION
-from executor.client import ExecutorClient
+from executor.client import ExecutorClient, FileClient
 
 if TYPE_CHECKING:
+    from daemon.chat.heartbeat import Heartbeat
     from daemon.chat.turn import TurnRunner
+    from daemon.mcpservers import McpServers
 
 DATABASE = "famulus.db"
 SPOOL = "spool"
+MCP = "mcp"
 PRUNE_SECONDS = 3600.0
 # The share of the grace that turns may not use up: a send that is cut off needs a label later.
 KEPT_FOR_SENDS = 0.25
@@ -89,7 +99,7 @@ async def _assemble(
         base_url, tls = config.telegram.api_base_url, _tls(config)
         polling = await stack.enter_async_context(open_api(base_url, token, tls=tls))
         sending = await stack.enter_async_context(open_api(base_url, token, tls=tls))
-        model = OpenAIModel(_model_options(config, tls))
+        model = models.build(config, tls)
         stack.push_async_callback(model.aclose)
         boot = await database.write(boots.begin, VERSION, time.time())
         yield Daemon(
@@ -109,7 +119,7 @@ class Daemon:
     boot: str
     polling: BotApi
     sending: BotApi
-    model: OpenAIModel
+    model: Models
     with_executor: bool = False
     health: Health = field(factory=Health)
     watchdog: host.Watchdog = field(factory=host.Watchdog.from_environment)
@@ -117,21 +127,32 @@ class Daemon:
     executor: CodeGate = field(init=False)
     sidecar: Sidecar | None = field(init=False)
     turns: TurnRunner | None = field(default=None, init=False)
+    mcp: McpServers | None = field(default=None, init=False)
     spool: Spool = field(init=False)
+    shelf: Shelf = field(init=False)
     outbox: Outbox = field(init=False)
     lanes: Lanes = field(init=False)
     router: Router = field(init=False)
     poll: Poll = field(init=False)
     report: Report = field(init=False)
+    compactor: Compactor = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         config = self.config
         self.sidecar = Sidecar.of(config.executor) if self.with_executor else None
         self.executor = CodeGate(ExecutorClient(config.executor.socket), self.code, self.sidecar)
+        if config.mcp:
+            from daemon.mcpservers import McpServers  # noqa: PLC0415 -- only where there are any
+
+            self.mcp = McpServers.of(config.mcp, self.health, config.state_dir / MCP)
         self.spool = Spool(config.state_dir / SPOOL)
+        self.shelf = Shelf(config.agent.dir, config.skills_in_jobs)
         self.outbox = Outbox(self.database, self.boot, self.sending.call, self.spool)
         self.lanes = Lanes(
             self.database, config.agent.concurrent_turns, self._run_turn, self.outbox.wake
+        )
+        self.compactor = Compactor(
+            self.database, self.boot, self._means, self.sizes, self.outbox.wake
         )
         self.router = Router(
             self.database,
@@ -142,6 +163,10 @@ class Daemon:
             self.lanes,
             self.outbox.wake,
             self._report_lines,
+            config.agent.while_busy,
+            compact=self.compactor.look,
+            tariff=config.tariff,
+            owner=config.telegram.owner,
         )
         self.poll = Poll(
             self.database,
@@ -152,33 +177,50 @@ class Daemon:
             self._intake_state,
         )
         self.report = Report(
-            self.database, self.health, self.lanes, self.poll, self.code, config.model.name
-        )
-
-    async def _run_turn(self, turn: TurnRow) -> bool:
-        if self.turns is None:
-            self.turns = await trio.to_thread.run_sync(self._make_turns)
-        return await self.turns.run(turn)
-
-    def _make_turns(self) -> TurnRunner:
-        """In a thread: what only turns need (tools, zones, decimals) is loaded for the first."""
-        from agent.loop import Limits  # noqa: PLC0415
-        from daemon.chat.turn import TurnRunner  # noqa: PLC0415
-
-        config = self.config
-        return TurnRunner(
             self.database,
-            self.boot,
+            self.health,
+            self.lanes,
+            self.poll,
+            self.code,
+            config.model.name,
+            self.shelf,
+        )
+        if self.mcp is not None:
+            self.report.mcp = self.mcp.lines
+
+    async def _run_turn(self, turn: TurnRow) -> TurnState:
+        return await (await self._turns()).run(turn)
+
+    async def _turns(self) -> TurnRunner:
+        if self.turns is None:
+            self.turns = await trio.to_thread.run_sync(self._equip)
+        return self.turns
+
+    async def _means(self) -> Means:
+        config = self.config
+        turns = await self._turns()
+        return Means(
             self.model,
             config.model.name,
-            self.executor,
-            config.agent.instructions,
+            turns,
+            config.tariff,
             config.agent.zone,
-            Limits(config.agent.max_steps, config.agent.max_turn_seconds),
-            self.outbox.wake,
-            lambda: self.lanes.closing,
-            self.spool,
+            memory.renew_snapshot,
+            turns.sticky,
         )
+
+    async def sizes(self) -> Sizes:
+        """How large requests to the configured model may be."""
+        return self.config.sizes(await self.model.window())
+
+    async def _show_prompt(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to the control socket's `prompt`."""
+        return await (await self._turns()).preview().verb(request)
+
+    def _equip(self) -> TurnRunner:
+        from daemon import equip  # noqa: PLC0415  (see there)
+
+        return equip.turn_runner(self)
 
     # --- Life ---
 
@@ -192,6 +234,8 @@ class Daemon:
                 intake.start_soon(self._obey, signals, intake.cancel_scope)
                 await self._start_services(services, held)
                 await self._start_intake(intake)
+                if self.mcp is not None:
+                    self.mcp.start(services)
                 host.notify_ready("polling")
                 _log.info("ready", version=VERSION, account=self.account, boot=self.boot)
             await self._wind_up()
@@ -201,15 +245,40 @@ class Daemon:
         """Everything that works on what is in the database, in order of need."""
         verbs = control.Control()
         verbs.register("status", self.report.verb)
+        verbs.register("prompt", self._show_prompt)
+        verbs.register("skills", self.shelf.verb)
+        console = approvals.Console(self.database, self.lanes.put)
+        verbs.register("approvals", console.list)
+        verbs.register("answer", console.answer)
         await self._start(nursery, "control", control.serve, verbs, held, ready=True)
         if self.sidecar is not None:
             run = partial(supervise.supervise, policy=sidecar.POLICY, health=self.health)
             nursery.start_soon(run, "executor", self.sidecar.run)
         await self._start(nursery, "outbox", self.outbox.run, ready=True)
         await self._sweep_spool()
+        await self.shelf.load()
         await self._start(nursery, "lanes", self.lanes.run, ready=True)
+        await self._start(nursery, "compaction", self.compactor.run)
         await self._start(nursery, "upkeep", self._upkeep)
+        if self.config.heartbeat.every_seconds:
+            await self._start(nursery, "heartbeat", self._heartbeat().run)
         await self._start(nursery, "executor watch", self.code.run, self.executor.status)
+
+    def _heartbeat(self) -> Heartbeat:
+        from daemon.chat.heartbeat import Heartbeat  # noqa: PLC0415  (for those who want it)
+
+        config = self.config
+        return Heartbeat(
+            self.database,
+            self.files,
+            self.lanes.put,
+            config.heartbeat.every_seconds,
+            parse_hours(config.heartbeat.quiet_hours),
+            zoneinfo.ZoneInfo(config.agent.zone),
+        )
+
+    def files(self, workspace: str) -> FileClient:
+        return FileClient(self.executor, workspace)
 
     async def _sweep_spool(self) -> None:
         """Remove what a kill left in the spool. Before the lanes, which alone put things there."""
@@ -264,6 +333,7 @@ class Daemon:
         if self.sidecar is not None:
             self.sidecar.reload()
         self.code.want()
+        await self.shelf.load()
         try:
             token = load(self.config_path).telegram.token.reveal()
         except FamulusError as error:
@@ -282,7 +352,8 @@ class Daemon:
         while True:
             updates = await self.database.write(inbox.prune, time.time())
             parts = await self.database.write(outbox.prune, time.time())
-            _log.debug("pruned", inbox=updates, outbox=parts)
+            expired = await self.database.write(notes.prune, time.time())
+            _log.debug("pruned", inbox=updates, outbox=parts, notes=expired)
             await trio.sleep(PRUNE_SECONDS)
 
     # --- Between the parts ---
@@ -312,18 +383,5 @@ def bot_id(token: str) -> str:
 
 def _tls(config: Config) -> ssl.SSLContext | None:
     """One context for all our clients, if any of them needs one: it costs 20 ms and 1 MB."""
-    urls = (config.telegram.api_base_url, config.model.base_url)
+    urls = (config.telegram.api_base_url, *models.addresses(config))
     return ssl.create_default_context() if any(url.startswith("https:") for url in urls) else None
-
-
-def _model_options(config: Config, tls: ssl.SSLContext | None) -> ModelOptions:
-    model = config.model
-    return ModelOptions(
-        model.base_url,
-        model.name,
-        model.api_key.reveal() if model.api_key is not None else None,
-        tls,
-        model.connect_timeout,
-        model.read_timeout,
-        model.max_attempts,
-    )

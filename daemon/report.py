@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -10,6 +11,7 @@ from attrs import define, field
 
 from daemon.chat.lanes import Lanes
 from daemon.codewatch import CodeWatch
+from daemon.shelf import Shelf
 from daemon.store import status
 from daemon.store.db import Database
 from daemon.supervise import Health
@@ -31,7 +33,9 @@ class Report:
     poll: Poll
     code: CodeWatch
     model: str
+    shelf: Shelf = field(factory=Shelf)
     started: float = field(factory=time.time)  # Unix seconds
+    mcp: Callable[[], dict[str, str]] = dict  # the MCP servers by name, with their state in words
 
     def lines(self) -> list[str]:
         """The state of the process for a chat, a line each.
@@ -46,7 +50,9 @@ class Report:
             f"model: {self.model}",
             f"Telegram: {self._poll_line()}",
             f"turns: {running} running, {waiting} waiting",
+            f"skills: {self.shelf.holding.line()}",
             f"code: {self._code_line()}",
+            *(f"MCP {name}: {words}" for name, words in self.mcp().items()),
         ]
 
     async def verb(self, _request: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +66,8 @@ class Report:
             "telegram": self._poll_line(),
             "turns": {"running": self.lanes.board.running, "waiting": self.lanes.board.waiting},
             "code": self._code_line(),
+            "skills": self.shelf.holding.line(),
+            **{f"mcp {name}": words for name, words in self.mcp().items()},
             "rows": await self.database.read(status.counts),
             "tasks": self.health.report(),
         }

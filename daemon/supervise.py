@@ -104,6 +104,7 @@ class TaskHealth:
     last_error: str = ""
     note: str = ""  # the task's own words: "unreachable", "409: another poller"
     since: float = field(factory=time.time)
+    delay: float | None = None  # seconds from `since` to the next run, while it is waiting for that
 
     def become(self, state: str) -> None:
         if state != self.state:
@@ -122,6 +123,11 @@ class Health:
     def note(self, name: str, note: str) -> None:
         """Let a task say what it is doing, in a word or two; shown beside its state."""
         self.of(name).note = note
+
+    def retry_in(self, name: str, now: float) -> float | None:
+        """Seconds from `now` (Unix seconds) to the next run of a task that waits for it."""
+        task = self.of(name)
+        return None if task.delay is None else max(0.0, task.since + task.delay - now)
 
     def report(self) -> list[dict[str, Any]]:
         """The table as plain values, in order of start."""
@@ -228,6 +234,7 @@ async def _for_ever(run: _Run, policy: Policy, health: TaskHealth) -> NoReturn:
         _raise_if_final(run.name, error, decision, health)
         assert isinstance(decision, Restart)  # noqa: S101 -- GiveUp has just been raised
         health.become("waiting")
+        health.delay = decision.delay
         _log.warning(
             "task failed",
             task=run.name,
@@ -237,6 +244,7 @@ async def _for_ever(run: _Run, policy: Policy, health: TaskHealth) -> NoReturn:
         )
         await trio.sleep(decision.delay)
         health.restarts += 1
+        health.delay = None
         health.become("starting")
 
 

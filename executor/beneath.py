@@ -251,7 +251,7 @@ def kind_of(mode: int) -> str:
 
 
 _WHY = {
-    errno.ENOENT: ("does not exist", "see what there is with `list`"),
+    errno.ENOENT: ("does not exist", "list the directory to see what there is"),
     errno.ENOTDIR: ("leads through what is not a directory, or is none", ""),
     errno.ELOOP: ("is or leads over a symbolic link", "name the file that it points to"),
     errno.EXDEV: ("leads out of the workspace", "name a file in the workspace"),

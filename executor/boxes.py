@@ -242,7 +242,7 @@ class Boxes:
         return Box(plan, running, self.stack, self._emergency, plan.rlimits)
 
     def _begin(self, name: str, workspace: str) -> Plan:
-        keep = interpreter.prefixes(self.settings.python)
+        keep = (*interpreter.prefixes(self.settings.python), *interpreter.skills(self.settings))
         plan = Plan(name, self.settings.limits, workspace, keep=keep)
         try:
             for layer in self.stack.layers:

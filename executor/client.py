@@ -22,9 +22,10 @@ import trio
 from attrs import define, field, frozen
 
 from executor import messages, protocol
-from executor.errors import ExecutorUnavailable
-from executor.file_client import FileClient
-from executor.file_values import Overview
+from executor.errors import ExecutorUnavailable, FileRefused, NoWorkspace
+from executor.file_client import Done, FileClient
+from executor.file_values import Edit, Info, Listing, Overview
+from executor.grep import Matches
 from executor.messages import Artifact, Job, Result, Status
 from executor.protocol import Frame, FrameType, ProtocolError
 from executor.settings import Limits
@@ -32,11 +33,18 @@ from executor.wire import FrameStream
 
 __all__ = [
     "Artifact",
+    "Done",
+    "Edit",
     "ExecutorClient",
     "ExecutorUnavailable",
     "FileClient",
+    "FileRefused",
+    "Info",
     "Job",
     "Limits",
+    "Listing",
+    "Matches",
+    "NoWorkspace",
     "Result",
     "Status",
 ]

@@ -18,3 +18,7 @@ class ExecutorUnavailable(_Refused):
 
 class FileRefused(_Refused):
     """A file operation that was not done, and has changed nothing."""
+
+
+class NoWorkspace(FileRefused):
+    """There is no such workspace: nothing was ever put into it, or it was discarded."""

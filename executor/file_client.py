@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import trio
 from attrs import define, evolve, frozen
@@ -32,18 +32,25 @@ from executor.file_values import (
     Usage,
     Written,
 )
-from executor.messages import Job
+from executor.messages import Job, Result
 from executor.protocol import Frame, FrameType, ProtocolError
 from executor.wire import FrameStream
-
-if TYPE_CHECKING:
-    from executor.client import ExecutorClient
 
 _PIECE = 256 * 1024
 _RESTART = "look at the file before you try again"
 
 _T = TypeVar("_T")
 Take = Callable[[bytes], None]
+
+
+class Way(Protocol):
+    """A way to the executor: `executor.client.ExecutorClient`, or a host's own."""
+
+    async def connect(self) -> trio.SocketStream:
+        """Open a connection, which is the caller's. Raises ExecutorUnavailable."""
+        ...
+
+    async def run(self, job: Job) -> Result: ...
 
 
 @frozen
@@ -58,7 +65,7 @@ class Done(Generic[_T]):
 class FileClient:
     """Operations on the files of one workspace. Paths are relative to it."""
 
-    executor: ExecutorClient
+    executor: Way
     workspace: str
 
     async def read(

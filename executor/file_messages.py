@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from attrs import asdict, fields, frozen
 
 from executor import messages
-from executor.errors import FileRefused
+from executor.errors import FileRefused, NoWorkspace
 from executor.file_values import (
     Content,
     Edited,
@@ -125,13 +125,15 @@ def refusal_to_json(refused: FileRefused, revision: int) -> dict[str, Any]:
         "revision": revision,
         "cause": refused.cause,
         "remedy": refused.remedy,
+        "missing": isinstance(refused, NoWorkspace),
     }
 
 
 def parse_answer(op: str, values: Mapping[str, Any], data: bytes) -> Answer:
     """Make an Answer of a FILE_RESULT and the bytes before it. Raises FileRefused if it says so."""
     if not _typed(values, "ok", bool):
-        raise FileRefused(_typed(values, "cause", str), _typed(values, "remedy", str))
+        refused = NoWorkspace if values.get("missing") is True else FileRefused
+        raise refused(_typed(values, "cause", str), _typed(values, "remedy", str))
     value = _typed(values, "value", dict)
     if _RESULTS[op] is Content:
         value = {**value, "data": data}

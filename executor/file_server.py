@@ -19,7 +19,7 @@ from attrs import frozen
 
 from executor import file_messages, files, incoming, patch, protocol, quota, removal
 from executor.beneath import Beneath
-from executor.errors import FileRefused
+from executor.errors import FileRefused, NoWorkspace
 from executor.file_messages import (
     ALL_WORKSPACES,
     WITH_DATA,
@@ -32,7 +32,7 @@ from executor.file_values import MOST_READ, Edit, Held, Overview, Removed, Writt
 from executor.protocol import Frame, FrameType, ProtocolError
 from executor.settings import Limits
 from executor.wire import FrameStream
-from executor.workspace import WorkspaceRefused, Workspaces
+from executor.workspace import WorkspaceMissing, WorkspaceRefused, Workspaces
 
 # Who sends or takes nothing for so long gives the workspace back to others.
 _IDLE_SECONDS = 10.0
@@ -116,6 +116,8 @@ class _Serving:
             return file_messages.answer_to_json(await self._do())
         except FileRefused as error:
             return file_messages.refusal_to_json(error, self.revision)
+        except WorkspaceMissing as error:
+            return file_messages.refusal_to_json(NoWorkspace(str(error)), self.revision)
         except WorkspaceRefused as error:
             return file_messages.refusal_to_json(FileRefused(str(error)), self.revision)
 

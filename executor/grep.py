@@ -49,7 +49,7 @@ if top.startswith("/") or ".." in top.split("/"):
 if os.path.islink(top):
     end(error=shown + " is a symbolic link", remedy="name what it points to")
 if not os.path.lexists(top):
-    end(error=shown + " does not exist", remedy="see what there is with `list`")
+    end(error=shown + " does not exist", remedy="list the directory to see what there is")
 try:
     matcher = Glob(glob)
 except ValueError as error:

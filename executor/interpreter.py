@@ -1,4 +1,4 @@
-"""Where an interpreter's files are, and that a job may see all of them.
+"""What a job may see besides the system's own: an interpreter's files, and the owner's skills.
 
 An interpreter outside of /usr needs its own directory in every box, and so does what it links to.
 Such a *prefix* is known by the landmarks that CPython itself goes by. One that holds more than an
@@ -16,11 +16,14 @@ from pathlib import Path
 
 from executor import place
 from executor.isolation.stack import Refused
+from executor.settings import Settings
 
 _REMEDY = (
     "set [executor] python to one that every account can run, such as /usr/bin/python3, or to one "
     "in a virtual environment with a directory of its own"
 )
+
+_ELSEWHERE = "choose a directory that holds skills and nothing else"
 
 
 @functools.cache
@@ -43,6 +46,28 @@ def check(python: str, user: str, workspaces: str) -> None:
         if inside := first_in(prefix, (workspaces, *_homes())):
             why = f"{inside} would be open to every job"
             raise Refused(f"with the interpreter {python} of {prefix}, {why}", _REMEDY)
+
+
+def skills(settings: Settings) -> tuple[str, ...]:
+    """The directory of skills, for jobs to read, while there is one."""
+    path = settings.skills
+    return (os.path.normpath(path),) if path and os.path.isdir(path) else ()
+
+
+def check_skills(settings: Settings, user: str) -> None:
+    """Raise Refused where the directory of skills is none, or would show jobs more than that."""
+    path = os.path.normpath(settings.skills) if settings.skills else ""
+    if not path:
+        return
+    named = f"[executor] skills {path}"
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise Refused(f"{named} is no directory that {user} can read", f"chmod -R a+rX {path}")
+    if os.path.realpath(path) != path:
+        raise Refused(f"{named} is a link, or below one", "name the directory itself")
+    if inside := first_in(path, (settings.workspaces, *_homes())):
+        raise Refused(f"with {named}, {inside} would be open to jobs", _ELSEWHERE)
+    if _in(path, settings.workspaces):
+        raise Refused(f"{named} is within the reach of jobs", _ELSEWHERE)
 
 
 def first_in(prefix: str, closed: Iterable[str]) -> str:

@@ -93,6 +93,7 @@ def _refusal_in(error: BaseException) -> Refused | None:
 def _stack(prepared: Prepared) -> Stack:
     settings = prepared.settings
     interpreter.check(settings.python, prepared.identity.user, settings.workspaces)
+    interpreter.check_skills(settings, prepared.identity.user)
     asked = frozenset(ORDER if settings.stack == "auto" else settings.stack)
     layers: tuple[Layer, ...] = (
         Seccomp(),

@@ -39,7 +39,8 @@ class Settings:
     KILL_TREE, MEM_TOTAL, PIDS, CPU, DISK, SYSCALLS, NNP) without which nothing runs.
     `prefix` is the command that the layer of that name puts before a job's. `warm_boxes` are kept
     ready. At most `sessions` Python sessions live at once, the longest unused goes first, and each
-    ends when it was not used for `session_idle_seconds`.
+    ends when it was not used for `session_idle_seconds`. `skills` is a directory that every job can
+    read, under its own path, and none can write ('' for none).
     """
 
     socket: str = "/run/famulus/executor.sock"
@@ -54,6 +55,7 @@ class Settings:
     warm_boxes: int = 3
     sessions: int = 4
     session_idle_seconds: float = 1800.0
+    skills: str = ""
     limits: Limits = field(factory=Limits)
 
 

@@ -42,6 +42,10 @@ class WorkspaceRefused(Exception):
     """The workspace cannot be used; the message says why and what to do."""
 
 
+class WorkspaceMissing(WorkspaceRefused):
+    """There is no such workspace."""
+
+
 @frozen
 class Workspace:
     """An open workspace: its path, and the identity that a job must find as its directory."""
@@ -209,7 +213,7 @@ class Workspaces:
         try:
             found = _made(path) if make else os.lstat(path)
         except FileNotFoundError:
-            raise WorkspaceRefused(f"there is no workspace {key}; see which there are") from None
+            raise WorkspaceMissing(f"there is no workspace {key}; see which there are") from None
         except OSError as error:
             raise WorkspaceRefused(f"{path} cannot be made: {error.strerror}") from error
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():

@@ -8,11 +8,12 @@ what became of each is for the host to say, which looks at the bytes and keeps t
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Protocol
 
 from agent.ports import OutFile, ToolOutcome
-from agent.tools.registry import Kind, Tool, ToolError, tool
+from agent.tools.registry import WORKSPACE, Kind, Tool, ToolError, tool
 from executor.client import ExecutorUnavailable, Job, Result
 
 ENDINGS = {
@@ -35,6 +36,17 @@ LOST = (
 FILES = "Names or globs of files in the working directory to send to the chat afterwards, by commas"
 
 
+# What a package calls itself is not ours to trust: every name and version is checked when read.
+INVENTORY = """\
+import importlib.metadata, platform
+print(platform.python_version(), platform.machine())
+for each in importlib.metadata.distributions():
+    print(each.metadata["Name"], each.version)
+"""
+_PACKAGE = re.compile(r"[\w.-]{1,100} [\w.+!-]{1,60}")
+MOST_PACKAGES = 50
+
+
 class Runner(Protocol):
     """Whatever runs jobs: `executor.client.ExecutorClient`, or a host's own way to it."""
 
@@ -47,7 +59,7 @@ def code_tools(executor: Runner, workspace: str, session: str) -> list[Tool]:
     `session` is the key of the conversation, whose Python variables live on between calls.
     """
 
-    @tool(kind=Kind.SANDBOXED)
+    @tool(kind=Kind.SANDBOXED, queue=WORKSPACE)
     async def python_execute(
         code: Annotated[str, "A Python 3 program; print what you need"],
         fresh: Annotated[bool | None, "true: run it on its own, without the variables"] = None,
@@ -64,7 +76,7 @@ def code_tools(executor: Runner, workspace: str, session: str) -> list[Tool]:
         job = Job("python", code, workspace, session=kept, artifacts=patterns(files))
         return await _run(executor, job)
 
-    @tool(kind=Kind.SANDBOXED)
+    @tool(kind=Kind.SANDBOXED, queue=WORKSPACE)
     async def bash(
         command: Annotated[str, "A bash script"],
         files: Annotated[str | None, FILES] = None,
@@ -75,13 +87,33 @@ def code_tools(executor: Runner, workspace: str, session: str) -> list[Tool]:
         """
         return await _run(executor, Job("bash", command, workspace, artifacts=patterns(files)))
 
-    return [python_execute, bash]
+    @tool(kind=Kind.READ, queue=WORKSPACE)
+    async def python_environment_info(
+        prefix: Annotated[str | None, "Only packages whose name begins so"] = None,
+        limit: Annotated[int | None, "How many, 50 by default"] = None,
+    ) -> str:
+        """Tell the sandbox's Python and its packages, with versions."""
+        outcome = await _run(executor, Job("python", INVENTORY, workspace))
+        if outcome.failed:
+            raise ToolError(outcome.text.removeprefix("Error: "))
+        return inventory(outcome.text, prefix or "", max(1, limit or MOST_PACKAGES))
+
+    return [python_execute, bash, python_environment_info]
 
 
 def patterns(files: str | None) -> tuple[str, ...]:
     """The names and globs in a list by commas, without a leading `./`; a model writes both."""
     named = (name.strip().removeprefix("./") for name in (files or "").split(","))
     return tuple(dict.fromkeys(name for name in named if name))
+
+
+def inventory(text: str, prefix: str, limit: int) -> str:
+    """What INVENTORY printed, for the model: the packages that are wanted, by name."""
+    first, *lines = text.splitlines() or ["unknown"]
+    packages = sorted({line for line in lines if _PACKAGE.fullmatch(line)}, key=str.casefold)
+    wanted = [line for line in packages if line.casefold().startswith(prefix.casefold())]
+    more = [f"[{len(wanted) - limit} more; use a prefix]"] if len(wanted) > limit else []
+    return "\n".join([f"Python {first}", *(wanted[:limit] or ["(no such package)"]), *more])
 
 
 async def _run(executor: Runner, job: Job) -> ToolOutcome:

@@ -18,19 +18,25 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum
+from functools import cache
 from typing import Any, Literal, NoReturn, TypeAlias
 
 from attrs import evolve, frozen
 
-from agent.ports import ToolOutcome
+from agent import preview
+from agent.ports import Policy, ToolOutcome
 from agent.text import clean, shorten
 from agent.transcript import CallRequest
 
 OUTPUT_CAP = 16_000  # characters of a result that the model is shown; about 4,000 tokens
+
+# The queue of what reads or changes the files of the chat: its calls see what earlier ones did.
+WORKSPACE = "workspace"
 
 JSON_TYPES: dict[type, tuple[str, str]] = {
     str: ("string", "a string"),
@@ -50,12 +56,8 @@ class Kind(Enum):
     LOCAL_WRITE = "local write"  # changes our own records
 
 
-class Policy(Enum):
-    """Whether a call may run; one that would have to ask needs somebody who can be asked."""
-
-    ALLOW = "allow"
-    ASK = "ask"
-    DENY = "deny"
+# What a call with these (checked) arguments may do, where that depends on them.
+Judge: TypeAlias = Callable[[Mapping[str, Any]], Policy]
 
 
 class ToolError(Exception):
@@ -98,7 +100,15 @@ class Parameter:
 
 @frozen
 class Tool:
-    """A function that the model may call, with what the program must know about it."""
+    """A function that the model may call, with what the program must know about it.
+
+    Calls of one answer run side by side, but those of the same `queue` run one after another, in
+    the order in which they were asked for. `judge`, if there is one, decides a call's policy.
+
+    A tool of somebody else comes with a JSON schema of its own, `given`, and no parameters: whoever
+    gave it checks the arguments, which `function` gets as one object. What an `untrusted` tool
+    brings is text from outside, and is shown to the model as such.
+    """
 
     name: str
     description: str
@@ -107,17 +117,23 @@ class Tool:
     policy: Policy
     output_cap: int
     function: Function
+    queue: str = ""
+    judge: Judge | None = None
+    untrusted: bool = False
+    given: Mapping[str, Any] | None = None
 
     def schema(self) -> dict[str, Any]:
-        """The tool as Chat Completions wants it: strict, so every parameter is required."""
-        parameters = {
-            "type": "object",
-            "properties": {each.name: each.schema() for each in self.parameters},
-            "required": [each.name for each in self.parameters],
-            "additionalProperties": False,
-        }
+        """The tool as Chat Completions wants it: strict, so every parameter is required.
+
+        A schema that was given is passed on as it is, which strict mode would not stand.
+        """
+        if self.given is not None:
+            return self._described(self.given, strict=False)
+        return self._described(_strict(self.parameters), strict=True)
+
+    def _described(self, parameters: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
         function = {"name": self.name, "description": self.description, "parameters": parameters}
-        return {"type": "function", "function": {**function, "strict": True}}
+        return {"type": "function", "function": {**function, "strict": strict}}
 
     def arguments(self, text: str) -> dict[str, Any]:
         """The checked arguments in the model's raw `text`. Raises BadArguments.
@@ -125,6 +141,8 @@ class Tool:
         A parameter that accepts null may be left out: models that ignore `strict` do.
         """
         given = _parse_object(text)
+        if self.given is not None:
+            return given
         known = {each.name for each in self.parameters}
         if unknown := sorted(given.keys() - known):
             raise BadArguments(f"unknown argument {unknown[0]!r}; known: {sorted(known)}")
@@ -134,15 +152,43 @@ class Tool:
             each.check(given.setdefault(each.name, None))
         return given
 
+    def policy_of(self, arguments: str) -> Policy:
+        """What a call with these arguments may do. Raises BadArguments."""
+        return self.policy if self.judge is None else self.judge(self.arguments(arguments))
 
-def tool(
-    *, kind: Kind, policy: Policy = Policy.ALLOW, output_cap: int = OUTPUT_CAP
+    async def call(self, text: str) -> ToolOutcome:
+        """Run it with the model's raw arguments, and give what it brings. Raises ToolError."""
+        arguments = self.arguments(text)
+        called = self.function(**arguments) if self.given is None else self.function(arguments)
+        brought = await called
+        return ToolOutcome(brought) if isinstance(brought, str) else brought
+
+
+def tool(  # noqa: PLR0913  (the call reads like a table row)
+    *,
+    kind: Kind,
+    policy: Policy = Policy.ALLOW,
+    output_cap: int = OUTPUT_CAP,
+    queue: str = "",
+    judge: Judge | None = None,
+    untrusted: bool = False,
 ) -> Callable[[Function], Tool]:
     """Make a Tool of an async function; see the module's docstring."""
 
     def make(function: Function) -> Tool:
         description, parameters = _description(function)
-        return Tool(function.__name__, description, parameters, kind, policy, output_cap, function)
+        return Tool(
+            function.__name__,
+            description,
+            parameters,
+            kind,
+            policy,
+            output_cap,
+            function,
+            queue,
+            judge,
+            untrusted,
+        )
 
     return make
 
@@ -154,7 +200,7 @@ _descriptions: dict[types.CodeType, tuple[str, tuple[Parameter, ...]]] = {}
 
 def _description(function: Function) -> tuple[str, tuple[Parameter, ...]]:
     """A tool's words for the model, and its parameters."""
-    code = function.__code__
+    code = inspect.unwrap(function).__code__
     if code not in _descriptions:
         paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
         text = "\n".join(" ".join(each.split()) for each in paragraphs)
@@ -186,6 +232,17 @@ def _parameter(name: str, hint: Any) -> Parameter:  # noqa: ANN401  (a type form
     return Parameter(name, plain, choices, description)
 
 
+@cache  # for the same reason as the descriptions
+def _strict(parameters: tuple[Parameter, ...]) -> Mapping[str, Any]:
+    """The parameters as a schema, which all requests share."""
+    return {
+        "type": "object",
+        "properties": {each.name: each.schema() for each in parameters},
+        "required": [each.name for each in parameters],
+        "additionalProperties": False,
+    }
+
+
 def _parse_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text.strip() or "{}", parse_constant=_refuse)
@@ -205,17 +262,51 @@ class Registry:
     """The tools offered in a turn; implements `agent.ports.Toolbox`."""
 
     _tools: Mapping[str, Tool]
+    _attended: bool = True
 
     @classmethod
-    def of(cls, tools: Iterable[Tool]) -> Registry:
-        """Offer those of `tools` that may run without a question, since nobody is asked yet."""
-        return cls({each.name: each for each in tools if each.policy is Policy.ALLOW})
+    def of(cls, tools: Iterable[Tool], *, attended: bool = True) -> Registry:
+        """Offer `tools`; where nobody can be asked (not `attended`), what would ask is denied."""
+        offered = (each for each in tools if each.policy is not Policy.DENY)
+        return cls({each.name: each for each in offered}, attended)
 
     def schemas(self) -> list[dict[str, Any]]:
         return [each.schema() for each in self._tools.values()]
 
     def rerunnable(self, name: str) -> bool:
         return name in self._tools and self._tools[name].kind is Kind.READ
+
+    def queue(self, name: str) -> str:
+        return self._tools[name].queue if name in self._tools else ""
+
+    def policy(self, request: CallRequest) -> Policy:
+        """What may be done with a call; one that cannot be run as it is says so when it is."""
+        found = self._tools.get(request.name)
+        if found is None:
+            return Policy.ALLOW
+        try:
+            policy = found.policy_of(request.arguments)
+        except BadArguments:
+            return Policy.ALLOW
+        return Policy.DENY if policy is Policy.ASK and not self._attended else policy
+
+    def preview(self, request: CallRequest) -> str:
+        """The tool's name and all its arguments, cut nowhere and hiding nothing.
+
+        Null stands for an argument that was left out, but not for tools whose schema is not ours.
+        """
+        try:
+            arguments = _parse_object(request.arguments)
+        except BadArguments:
+            return preview.argument(request.name, request.arguments)
+        found = self._tools.get(request.name)
+        foreign = found is not None and found.given is not None
+        shown = [
+            preview.argument(name, _shown(value))
+            for name, value in arguments.items()
+            if foreign or value is not None
+        ]
+        return "\n".join([preview.visible(request.name), *shown])
 
     async def run(self, request: CallRequest) -> ToolOutcome:
         """Run one call; a wrong name, wrong arguments and a ToolError are failed outcomes."""
@@ -225,8 +316,21 @@ class Registry:
             text = f"Error: there is no tool {request.name!r:.80}; there are: {known}"
             return ToolOutcome(text, failed=True)
         try:
-            brought = await found.function(**found.arguments(request.arguments))
+            outcome = await found.call(request.arguments)
         except ToolError as error:
-            brought = ToolOutcome(f"Error: {error}", failed=True)
-        outcome = ToolOutcome(brought) if isinstance(brought, str) else brought
-        return evolve(outcome, text=shorten(clean(outcome.text), found.output_cap))
+            outcome = ToolOutcome(f"Error: {error}", failed=True)
+        text = shorten(clean(outcome.text), found.output_cap)
+        return evolve(outcome, text=fenced(found.name, text) if found.untrusted else text)
+
+
+# What would end the fence early, however it is written.
+_CLOSING = re.compile(r"<(?=\s*/\s*untrusted)", re.IGNORECASE)
+
+
+def fenced(source: str, text: str) -> str:
+    """`text` marked as data from outside; nothing in it can end the mark."""
+    return f'<untrusted source="{source}">\n{_CLOSING.sub("&lt;", text)}\n</untrusted>'
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -18,16 +18,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
-import attrs
 import trio
 from attrs import Factory, define, field
 
-from agent.ports import TurnLost
+from agent.ports import TurnLost, TurnState
 from daemon import log
-from daemon.chat.recovery import take_over
+from daemon.chat.recovery import pass_deadlines, take_over
 from daemon.store import turns
 from daemon.store.db import Database
-from daemon.store.turns import TurnRow
+from daemon.store.turnrow import TurnRow
 from daemon.store.values import Place
 
 FOR_PEOPLE = frozenset({"update", "console", "link"})
@@ -63,11 +62,6 @@ class LaneBoard:
         self._turns[turn.id] = turn
         self._offer(turn.lane)
 
-    def set_state(self, turn_id: int, state: str) -> None:
-        """Note that a turn is ready or waiting now; unknown turns are none of ours."""
-        if turn_id in self._turns:
-            self.put(attrs.evolve(self._turns[turn_id], state=state))
-
     def take(self) -> TurnRow | None:
         """The next turn to run, which counts as running from now on; None if none may."""
         for heap in self._heads if self._has_place_for_others() else self._heads[:1]:
@@ -78,10 +72,11 @@ class LaneBoard:
                     return self._turns[turn_id]
         return None
 
-    def paused(self, turn_id: int, state: str) -> None:
-        """A running turn runs no more but has not ended: it keeps its lane."""
-        self._running.discard(turn_id)
-        self.set_state(turn_id, state)
+    def paused(self, turn: TurnRow) -> None:
+        """A running turn runs no more but has not ended: it keeps its lane, as `turn` says."""
+        self._running.discard(turn.id)
+        if turn.id in self._turns:
+            self.put(turn)
 
     def ended(self, turn_id: int) -> None:
         """A turn is over, whether it ran or not; its lane goes on with the next."""
@@ -130,14 +125,14 @@ class LaneBoard:
 
 @define
 class Lanes:
-    """Runs turns. `run_turn` returns True if the turn ended, False if it was given back.
+    """Runs turns. `run_turn` tells what it leaves the turn as.
 
     The router calls `put`, `restart` and `dropped` after its commits; they never block.
     """
 
     database: Database
     places: int
-    run_turn: Callable[[TurnRow], Awaitable[bool]]
+    run_turn: Callable[[TurnRow], Awaitable[TurnState]]
     wake_outbox: Callable[[Place], None]
     board: LaneBoard = field(init=False)
     _scopes: dict[int, trio.CancelScope] = Factory(dict)
@@ -203,36 +198,45 @@ class Lanes:
 
     async def _run_one(self, turn: TurnRow) -> None:
         """Run a turn that the board has given a place, and give the place back."""
-        state = "unknown"
+        state = TurnState.WAITING
         with trio.CancelScope() as scope, log.bound(turn=turn.ref):
             self._scopes[turn.id] = scope
             try:
-                state = "ended" if await self.run_turn(turn) else "ready"
+                state = await self.run_turn(turn)
             except TurnLost:
                 _log.info("turn taken away")
             finally:
                 del self._scopes[turn.id]
-        if state == "unknown":
-            state = await self.database.write(turns.let_go, turn.id)
-        self._put_back(turn, state)
-
-    def _put_back(self, turn: TurnRow, state: str) -> None:
-        if state == "ended":
+        if state is TurnState.ENDED:
             self.board.ended(turn.id)
         else:
-            self.board.paused(turn.id, state)
+            await self._put_back(turn)
         self._wake()
 
+    async def _put_back(self, turn: TurnRow) -> None:
+        """Take a turn that has not ended, or was taken away, as its row says.
+
+        By the writer: what changes the row after this is told to us after this, too.
+        """
+        row = await self.database.write(turns.let_go, turn.id)
+        if row.state == "ended":
+            self.board.ended(turn.id)
+        else:
+            self.board.paused(row)
+
     async def _keep_deadlines(self) -> NoReturn:
-        """Make gathering turns ready when their time has come."""
+        """End what has waited long enough: gatherings, and questions that nobody answers."""
         while True:
             deadline = self.board.next_deadline()
             left = FAR if deadline is None else deadline - time.time()
             with trio.move_on_after(min(max(0.0, left), FAR)):
                 await self._woken.wait()
                 continue
-            for turn_id in await self.database.write(turns.ripen, time.time()):
-                self.board.set_state(turn_id, "ready")
+            passed = await self.database.write(pass_deadlines, time.time())
+            for turn in passed.changed:
+                self.board.put(turn)
+            for place in passed.told:
+                self.wake_outbox(place)
             self._wake()
 
     def _wake(self) -> None:

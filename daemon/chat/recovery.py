@@ -1,4 +1,4 @@
-"""What a new run takes over from the one before it: turns to go on with, and turns to give up."""
+"""What time changes in rows: turns that a new run takes over or gives up, waits that are over."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import sqlite3
 
 from attrs import frozen
 
+from agent.text import shorten
 from agent.transcript import Answer
-from daemon.chat.journal import text_drafts
-from daemon.store import journal, money, outbox, turns
-from daemon.store.turns import TurnRow
+from daemon.chat.drafts import text_drafts
+from daemon.store import approvals, children, journal, money, outbox, turns
+from daemon.store.turnrow import TurnRow
 from daemon.store.values import Place
+
+GIVEN_UP = "I could not finish this in the time and the tries that I may take, and have given it up"
+CUT = 1000  # characters of what was not run; the question has shown it all
 
 
 @frozen
@@ -30,16 +34,40 @@ def take_over(db: sqlite3.Connection, now: float) -> Inheritance:
     turns.recover(db)
     money.abandon(db, "interrupted by a restart", now)
     dead = turns.give_up_hopeless(db, now)
-    told = [_tell(db, turn, now) for turn in dead]
-    return Inheritance(turns.open_turns(db), dead, told)
+    told = [place for each in dead if (place := _tell(db, each, now)) is not None]
+    return Inheritance(turns.open_turns(db), [each.turn for each in dead], told)
 
 
-def _tell(db: sqlite3.Connection, turn: TurnRow, now: float) -> Place:
+@frozen
+class Passed:
+    """The turns whose wait was over or has another end, and where something was said about it."""
+
+    changed: list[TurnRow]
+    told: list[Place]
+
+
+def pass_deadlines(db: sqlite3.Connection, now: float) -> Passed:
+    """End the waits whose time has come: for the rest of an album, or for a person's permission."""
+    lapsed = approvals.lapse(db, now)
+    for question, _ in lapsed:
+        text = (
+            f"Nobody answered within a day, so I did not run this:\n\n{shorten(question.what, CUT)}"
+        )
+        outbox.enqueue(db, question.place, text_drafts(text), now, turn_id=question.turn_id)
+    changed = [*turns.ripen(db, now), *(turn for _, turn in lapsed if turn is not None)]
+    return Passed(changed, [question.place for question, _ in lapsed])
+
+
+def _tell(db: sqlite3.Connection, dead: turns.Dead, now: float) -> Place | None:
+    """Tell the chat; None if nobody there waits: for a heartbeat, or for what a call waits for."""
+    turn = dead.turn
+    if dead.awaited or turn.cause == "heartbeat":
+        journal.add_answer(db, turn.id, Answer(GIVEN_UP), now)
+        return None
     address = journal.read_address(db, turn.id)
-    text = (
-        "I could not finish this in the time and the tries that I may take, and have given it up:"
-        f' "{address.about[:80]}". (id {turn.ref})'
-    )
+    text = f'{GIVEN_UP}: "{address.about[:80]}". (id {turn.ref})'
     journal.add_answer(db, turn.id, Answer(text), now)
+    if turn.cause == "child":
+        children.report(db, turn.id, text, now)
     outbox.enqueue(db, address.place, text_drafts(text), now, turn_id=turn.id)
     return address.place

@@ -21,8 +21,9 @@ from typing import NoReturn
 import trio
 from attrs import Factory, define
 
+from agent.budget import FREE, Tariff
 from daemon import log
-from daemon.chat import commands
+from daemon.chat import commands, hearing
 from daemon.chat.commands import Effects, Situation, reply
 from daemon.chat.intake import (
     CALLBACKS,
@@ -39,7 +40,7 @@ from daemon.chat.intake import (
     read,
 )
 from daemon.chat.lanes import Lanes
-from daemon.store import inbox, outbox, people, turns
+from daemon.store import inbox, outbox, people
 from daemon.store.db import Database
 from daemon.store.inbox import InboxRow
 from daemon.store.values import Place
@@ -47,21 +48,22 @@ from daemon.telegram.outbox import SHOW_HELD
 from daemon.telegram.types import MalformedUpdate, parse_update
 
 BATCH = 100  # rows in one transaction; as many as one poll brings
-# How long a gathering stays open for what may follow, from the latest piece. Pieces of a text
-# that a client cut, and items of an album, come within a few hundred milliseconds.
-GATHER_SECONDS = 1.0
-# A comment and the forward it belongs to are sent by one tap; Telegram dates them in seconds.
-COMMENT_SECONDS = 1.0
-
 # Outcomes that somebody should look into.
 LOUD = frozenset({"malformed", "moved"})
 
 _log = log.get("router")
 
 
+def ignore(_session_id: str) -> None:
+    """Nobody sums up here."""
+
+
 @define
 class Router:
-    """Routes the updates of one account. `report` tells the state of the process in lines."""
+    """Routes the updates of one account. `report` tells the state of the process in lines.
+
+    `compact` is told of sessions that may have to be summed up; `owner` may see everybody's use.
+    """
 
     database: Database
     account: str
@@ -69,7 +71,11 @@ class Router:
     lanes: Lanes
     wake_outbox: Callable[[Place], None]
     report: Callable[[], list[str]]
+    while_busy: str = "queue"
     username: str | None = None
+    compact: Callable[[str], None] = ignore
+    tariff: Tariff = FREE
+    owner: str = ""
     _suspicious: bool = False  # the last transaction did not end well: one of its rows is bad
     _woken: trio.Event = Factory(trio.Event)
 
@@ -120,12 +126,14 @@ class Router:
             self.lanes.dropped(turn_id)
         for place in dict.fromkeys(effects.queued):
             self.wake_outbox(place)
+        for session_id in effects.compact:
+            self.compact(session_id)
 
     # --- Inside the transaction ---
 
     def _route_batch(self, db: sqlite3.Connection, limit: int, now: float) -> tuple[int, Effects]:
         rows = inbox.new_rows(db, CHANNEL, self.account, limit)
-        situation = Situation(db, now, self._report_from_thread, Effects())
+        situation = Situation(db, now, self._report_from_thread, Effects(), self.tariff, self.owner)
         for row in rows:
             self._route(situation, row)
         return len(rows), situation.effects
@@ -147,7 +155,7 @@ class Router:
         """Do what is asked; returns (outcome, the turn it went into)."""
         match asked:
             case Said():
-                return "turn", _hear(situation, asked)
+                return "turn", hearing.hear(situation, asked, self.while_busy)
             case Command():
                 commands.run(situation, asked)
                 return "command", None
@@ -166,55 +174,6 @@ class Router:
                     ("update ignored", {"outcome": outcome, "detail": detail})
                 )
                 return outcome, None
-
-
-def _hear(situation: Situation, said: Said) -> int:
-    """Put what was said into the turn that it belongs to; returns the turn."""
-    db, now = situation.db, situation.now
-    session = people.ensure_session(db, said.place, now)
-    return _join(situation, said, session) or _begin(situation, said, session)
-
-
-def _begin(situation: Situation, said: Said, session: str) -> int:
-    speaker = said.speaker
-    turn = turns.create(
-        situation.db,
-        session,
-        text=said.text,
-        asked_at=said.asked_at,
-        now=situation.now,
-        payer_id=people.ensure_user(
-            situation.db, said.place.channel, speaker.external_id, speaker.name, situation.now
-        ),
-        gather_key=said.gather_key if said.more else None,
-        deadline=situation.now + GATHER_SECONDS if said.more else None,
-    )
-    situation.effects.begun.append(turn)
-    return turn.id
-
-
-def _join(situation: Situation, said: Said, session: str) -> int | None:
-    """Add to a turn that was opened for more, or to the comment of this forward; or None."""
-    open_turn = turns.gathering(situation.db, session, said.gather_key)
-    if open_turn is not None:
-        turns.add_user_message(situation.db, open_turn.id, said.text, situation.now)
-        if said.more:
-            turns.extend_gathering(situation.db, open_turn.id, situation.now + GATHER_SECONDS)
-        else:
-            turns.make_ready(situation.db, open_turn.id)
-        situation.effects.begun.append(turns.get(situation.db, open_turn.id))
-        return open_turn.id
-    return _join_comment(situation, said, session) if said.forwarded else None
-
-
-def _join_comment(situation: Situation, said: Said, session: str) -> int | None:
-    comment = turns.unanswered(situation.db, session, said.asked_at - COMMENT_SECONDS)
-    if comment is None:
-        return None
-    turns.add_user_message(situation.db, comment.id, said.text, situation.now)
-    turns.begin_afresh(situation.db, comment.id)
-    situation.effects.reread.append(comment.id)
-    return comment.id
 
 
 def _follow(situation: Situation, old: Place, chat: str) -> None:

@@ -7,31 +7,41 @@ the turn's id, and the person hears one sentence with the same id.
 
 from __future__ import annotations
 
-import datetime as dt
 import sqlite3
 import time
-import zoneinfo
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from attrs import frozen
 
-from agent.context import system_prompt
+from agent.budget import FREE, Tariff
+from agent.compaction import Frame
 from agent.drive import TurnDriver
+from agent.fitting import Gauge
 from agent.loop import Limits
-from agent.ports import Model, Opening, TurnLost
-from agent.tools.clock import clock_tools
-from agent.tools.code import Runner, code_tools
-from agent.tools.registry import Registry
-from agent.tools.sums import sums_tools
+from agent.ports import Model, TurnLost, TurnState
+from agent.sizes import Sizes
+from agent.specialists import SpecialistLimits
 from daemon import log
-from daemon.chat.journal import TurnJournal
+from daemon.chat.journal import TurnJournal, Wakes
+from daemon.chat.mind import Mind
+from daemon.chat.preview import Preview
+from daemon.chat.sticky import Sticky
+from daemon.chat.toolset import Scope, Toolset
 from daemon.spool import Spool
 from daemon.store import turns
 from daemon.store.db import Database
-from daemon.store.turns import TurnRow
-from daemon.store.values import Address, Place
+from daemon.store.turnrow import TurnRow
 
 _log = log.get("turn")
+
+
+async def default_sizes() -> Sizes:
+    """Those of a model that nothing is known about."""
+    return Sizes()
+
+
+def ignore(_session_id: str) -> None:
+    """Nobody waits for the ends of turns."""
 
 
 @frozen
@@ -42,58 +52,83 @@ class TurnRunner:
     boot: str
     model: Model
     model_name: str
-    executor: Runner
-    instructions: str
-    zone: str
+    toolset: Toolset
+    mind: Mind
     limits: Limits
-    wake_outbox: Callable[[Place], None]
+    child_limits: Limits
+    wakes: Wakes
     stopping: Callable[[], bool]
     spool: Spool
+    tariff: Tariff = FREE
+    sizes: Callable[[], Awaitable[Sizes]] = default_sizes
+    ended: Callable[[str], None] = ignore  # told the session of a turn that runs no more
+    sticky: Sticky | None = None  # the model as each session sees it, where that makes a difference
 
-    async def run(self, turn: TurnRow) -> bool:
-        """Go on with a turn; True if it ended, False if it was given back. Raises TurnLost."""
+    def preview(self) -> Preview:
+        return Preview(self.database, self.mind, self.toolset, self.sizes)
+
+    async def run(self, turn: TurnRow) -> TurnState:
+        """Go on with a turn; what it is left as. Raises TurnLost."""
         journal = TurnJournal(
-            self.database, turn.id, self.boot, self.model_name, self.wake_outbox, self.spool
+            *(self.database, turn.id, self.boot, self.model_name, self.wakes, self.spool),
+            self.tariff,
+            self.mind.voice.zone,
         )
         try:
-            opening = await journal.load()
-            return await self._driver(journal, opening).run()
+            driver = await self._driver(turn, journal)
+            state = await driver.run()
         except TurnLost:
             raise
         except Exception as error:  # noqa: BLE001  (the supervision boundary of a turn)
             await self._give_up(turn, journal, error)
-            return True
+            return TurnState.ENDED
+        finally:
+            self.ended(turn.session_id)
+        if driver.worked and journal.pages is not None:
+            await self.mind.look_again(journal.pages.address)
+        return state
+
+    async def frame(self, scope: Scope, session_id: str) -> Frame:
+        """What every request of a conversation begins with, its summary apart."""
+        system = await self.mind.system(scope, session_id)
+        return Frame(system, self.toolset.registry(scope).schemas())
 
     async def _give_up(self, turn: TurnRow, journal: TurnJournal, error: Exception) -> None:
         """End a turn that broke. A database that cannot be read is not the turn's fault."""
-        if journal.address is None and isinstance(error, sqlite3.Error):
+        if journal.pages is None and isinstance(error, sqlite3.Error):
             raise error
         _log.error("turn broke", exc_info=error)
-        if journal.address is None:
+        if journal.pages is None:
             # Its own rows make no sense, so nobody can be told. Left open, it would take every
             # run of the lanes down with it; ended, it is counted in /status.
-            await self.database.finish(turns.end, turn.id, "dead", time.time(), error=repr(error))
+            ended = await self.database.finish(
+                turns.end, turn.id, "dead", time.time(), error=repr(error)
+            )
+            self.wakes.ended(ended)
         else:
             await journal.failed("Something went wrong inside me.", error=repr(error))
 
-    def _driver(self, journal: TurnJournal, opening: Opening) -> TurnDriver:
-        today = dt.datetime.now(zoneinfo.ZoneInfo(self.zone)).date()
-        assert journal.address is not None  # noqa: S101  (it has been loaded)
-        return TurnDriver(
-            journal,
-            self.model,
-            self._tools(journal.address, journal.conversation),
-            self.limits,
-            system_prompt(self.instructions, today, self.zone),
-            opening,
-            stopping=self.stopping,
+    def _limits(self, scope: Scope) -> Limits:
+        """A specialist's own limits, where its file names some."""
+        if not scope.child:
+            return self.limits
+        specialist = self.mind.shelf.holding.specialists.get(scope.specialist)
+        own = specialist.limits if specialist else SpecialistLimits()
+        return Limits(
+            own.steps or self.child_limits.steps, own.seconds or self.child_limits.seconds
         )
 
-    def _tools(self, address: Address, conversation: str) -> Registry:
-        code = code_tools(self.executor, workspace_key(address), conversation)
-        return Registry.of([*clock_tools(), *sums_tools(), *code])
-
-
-def workspace_key(address: Address) -> str:
-    """The executor's name for the files of (agent, chat); all topics of a chat share them."""
-    return f"{address.agent_id}-{address.place.account}-{address.place.chat}"
+    async def _driver(self, turn: TurnRow, journal: TurnJournal) -> TurnDriver:
+        opening, sizes = await journal.load(), await self.sizes()
+        assert journal.pages is not None  # noqa: S101  (it has been loaded)
+        scope = Scope.of(journal.turn_id, journal.pages)
+        return TurnDriver(
+            journal,
+            await self.sticky.of(turn.session_id) if self.sticky else self.model,
+            self.toolset.registry(scope),
+            self._limits(scope),
+            await self.mind.system(scope, turn.session_id),
+            opening,
+            stopping=self.stopping,
+            gauge=Gauge(sizes.limit, opening.ratio),
+        )

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from daemon.demo.cities import zone_of
 from daemon.demo.recipes import recipe_for
-from daemon.demo.replies import ChatRequest, Reply, ToolCall, text_of
+from daemon.demo.replies import ChatRequest, Reply, ToolCall, said_by_people, text_of
 
 HELP = """\
 Hello! I am Famulus, and this is the offline demo model: a few fixed skills and no network. Try:
@@ -26,8 +26,13 @@ Hello! I am Famulus, and this is the offline demo model: a few fixed skills and 
 - $ uname -s
 - remember x = 41 in python (and later: what is x + 1 in python)
 - plot a sine; make a file hello.txt and send it
+- write file a.txt: two words (and later: read file a.txt; edit a.txt: two -> 2; send file a.txt)
+- list files; find files *.txt; grep words; patch: (a diff); python packages
 - loop forever (and then: /stop); fork bomb
 - my name is Ada (and later: what is my name?)
+- note shopping: milk (and later: notes; find note milk; delete note shopping)
+- search memory for Ada; how long is our chat; trim our chat to 3
+- read skill web-research; in the background: what is 6 * 7?
 Any OpenAI-compatible model can take my place; FAMULUS_MODEL_BASE_URL tells where it is."""
 
 _GREETING = re.compile(
@@ -51,6 +56,20 @@ _WORDS = (
 _EXPRESSION = re.compile(r"[-+(]*\d[\d\s.+*/%()-]*")
 # What the tools say about a job's files and variables stands in lines of its own.
 _NOTE = re.compile(r"\[(?:sent to the chat: |not sent: |the variables ).*\]")
+# Tools whose results are shown as they are, and what is said above them.
+_FOUND = {
+    "read_file": "It reads",
+    "list_dir": "There is",
+    "glob": "There is",
+    "grep": "It stands here",
+    "python_environment_info": "The sandbox has",
+    "web_fetch": "The page says",
+    "http_client": "The answer is",
+    "web_search": "The web has",
+    "read_skill": "The skill says",
+}
+# Tools whose results say in words what was done.
+_DONE = {"write_file", "edit_file", "apply_patch", "send_file"}
 _OPERATION = re.compile(r"[\d)]\s*(?:\*\*|//|[-+*/%])\s*[-+(]*\d")
 
 
@@ -156,7 +175,21 @@ def _worded(result: _Result) -> str:
         return f"In {result.arguments.get('timezone', 'UTC')} it is {_value(content)}."
     if result.name in {"python_execute", "bash"}:
         return _ran(content)
-    return f"{result.name} says: {content}"
+    return _looked_at(result.name, content)
+
+
+def _looked_at(name: str, content: str) -> str:
+    """What a tool has found as it is; what it has done in its own words."""
+    if name in _FOUND:
+        return f"{_FOUND[name]}:\n```\n{content}\n```"
+    if name in _DONE:
+        return "\n".join(_unmarked(line) for line in content.splitlines())
+    return f"{name} says: {content}"
+
+
+def _unmarked(line: str) -> str:
+    """A line of a result; a note in brackets without them."""
+    return line[1:-1] if _NOTE.fullmatch(line) else line
 
 
 def _ran(content: str) -> str:
@@ -181,7 +214,7 @@ def _value(content: str) -> str:
 
 
 def _said(text: str, messages: list[dict[str, Any]]) -> str:
-    earlier = [text_of(m) for m in messages if m["role"] == "user"][:-1]
+    earlier = said_by_people(messages)[:-1]
     if _GREETING.fullmatch(text) or _ASKS_HELP.search(text):
         return HELP
     if _ASKS_NAME.search(text):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -26,6 +26,7 @@ import trio
 from daemon.demo.brain import respond
 from daemon.demo.changes import Changes
 from daemon.demo.chatrules import check_request
+from daemon.demo.forms import FormError, read_form
 from daemon.demo.http import Answer, Cut, Request, Response, Stream, serve
 from daemon.demo.replies import (
     ARGUMENT_CHARACTERS,
@@ -113,11 +114,24 @@ class ModelServer:
         path = request.path.rstrip("/")
         if path == "/v1/models" and request.method == "GET":
             return self._list_models()
-        if path != "/v1/chat/completions":
+        answer = POSTS.get(path)
+        if answer is None:
             return _error(404, f"Invalid URL ({request.method} {request.path})")
         if request.method != "POST":
             return _error(405, f"Not allowed to {request.method} on {request.path}")
-        return await self._complete(request)
+        return await answer(self, request)
+
+    async def _transcribe(self, request: Request) -> Answer:
+        """What is known of a recording without ears."""
+        try:
+            form = read_form(request.headers.get("content-type", ""), "", await request.body())
+        except FormError as error:
+            return _error(error.status, str(error))
+        if "file" not in form.files or not form.values.get("model"):
+            return _error(400, "A transcription needs a file and a model.")
+        file = form.files["file"]
+        text = f"(offline demo model) I cannot hear {file.filename}, {len(file.data)} bytes."
+        return Response(200, _json({"text": text}))
 
     def _list_models(self) -> Response:
         names = self.models or (MODEL_NAME,)
@@ -186,6 +200,12 @@ class ModelServer:
 
     def _stream(self, chat: ChatRequest, reply: Reply, fault: ModelFault) -> Stream:
         return Stream(_events(chat, reply, fault))
+
+
+POSTS: dict[str, Callable[[ModelServer, Request], Awaitable[Answer]]] = {
+    "/v1/chat/completions": ModelServer._complete,  # noqa: SLF001  (its own table)
+    "/v1/audio/transcriptions": ModelServer._transcribe,  # noqa: SLF001
+}
 
 
 async def _events(

@@ -13,7 +13,7 @@ The format is in `play_format`. This module reads a play and decides whether a r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -24,6 +24,8 @@ from daemon.errors import FamulusError
 PLAYS: Final = Path(__file__).with_name("plays")
 DEFAULT_TIMEOUT: Final = 15.0
 MARKS: Final = frozenset({">", "<", "<~", "<!", "!"})
+# Stands for an address that is not known before the play.
+NEIGHBOUR: Final = "{neighbour}"
 SECTIONS: Final = {"@always": None, "@code": True, "@nocode": False}
 
 
@@ -84,7 +86,21 @@ class Timeout:
     seconds: float
 
 
-Step: TypeAlias = Say | Expect | Restart | Seen | Timeout
+@frozen
+class Neighbourhood:
+    """The play needs the demo's neighbours; see `neighbours`."""
+
+    line: int
+
+
+Step: TypeAlias = Say | Expect | Restart | Seen | Timeout | Neighbourhood
+
+
+ORDERS: Final[dict[str, Callable[[int], Step]]] = {
+    "seen": Seen,
+    "restart": Restart,
+    "neighbours": Neighbourhood,
+}
 
 
 @frozen
@@ -105,6 +121,22 @@ class Play:
     def steps(self, *, with_code: bool) -> list[Step]:
         """Give the steps for a daemon that can, or cannot, run code."""
         return [s.step for s in self.scenes if s.with_code in (None, with_code)]
+
+    @property
+    def wants_neighbours(self) -> bool:
+        """Whether it is played among neighbours."""
+        return any(isinstance(scene.step, Neighbourhood) for scene in self.scenes)
+
+    def beside(self, url: str) -> Play:
+        """The same play, where what is said names the neighbour's web server by its address."""
+        return evolve(self, scenes=tuple(_placed(scene, url) for scene in self.scenes))
+
+
+def _placed(scene: Scene, url: str) -> Scene:
+    step = scene.step
+    if not isinstance(step, Say):
+        return scene
+    return evolve(scene, step=Say(step.line, step.text.replace(NEIGHBOUR, url)))
 
 
 def find(name: Path) -> Path:
@@ -181,13 +213,15 @@ def _regex(number: int, pattern: str, where: str) -> Expect:
     return Expect(number, pattern, regex=True)
 
 
-def _order(number: int, order: str, where: str) -> Restart | Seen | Timeout:
-    if order in {"restart", "seen"}:
-        return Restart(number) if order == "restart" else Seen(number)
+def _order(number: int, order: str, where: str) -> Step:
+    if order in ORDERS:
+        return ORDERS[order](number)
     verb, _, seconds = order.partition(" ")
     if verb == "timeout" and re.fullmatch(r"\d+(\.\d+)?", seconds):
         return Timeout(number, float(seconds))
-    raise PlayError(f"{where}: unknown order {order!r}", "known: seen, restart, timeout SECONDS")
+    raise PlayError(
+        f"{where}: unknown order {order!r}", f"known: {', '.join(ORDERS)}, timeout SECONDS"
+    )
 
 
 def _check_order(scenes: Sequence[Scene], name: str) -> None:

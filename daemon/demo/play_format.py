@@ -16,6 +16,8 @@ A play is a text file. Each line begins with what it is:
     ! seen                   wait until the daemon has received what was said last
     ! restart                kill the daemon (SIGKILL) and start it again
     ! timeout 20             seconds that each expected reply may take from here on (15 at first)
+    ! neighbours             the play is played among a web server, called {neighbour} in what the
+                             user says, a search engine, an MCP server and a specialist
     @code                    from here on: only where code tools can run ...
     @nocode                  ... only where they cannot ...
     @always                  ... in any case again

@@ -12,6 +12,7 @@ with the default behaviour.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -176,8 +177,17 @@ class ChatRequest:
     @property
     def user_text(self) -> str:
         """The text of the last message by the user."""
-        texts = [text_of(m) for m in self.messages if m.get("role") == "user"]
+        texts = said_by_people(self.messages)
         return texts[-1] if texts else ""
+
+
+# The daemon puts beside a message when it was sent.
+_SENT = re.compile(r"\n\n\[Sent [0-9: -]+ \([^()\n]+\)\]$")
+
+
+def said_by_people(messages: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The texts of the user's messages, without what the daemon put beside them."""
+    return [_SENT.sub("", text_of(each)) for each in messages if each.get("role") == "user"]
 
 
 def text_of(message: Mapping[str, Any]) -> str:

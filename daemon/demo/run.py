@@ -25,6 +25,7 @@ from daemon import config, supervise
 from daemon.demo import play as plays
 from daemon.demo.botapi import BotApiServer
 from daemon.demo.changes import NeverHappened
+from daemon.demo.neighbours import Neighbours, library_is_open, open_neighbours
 from daemon.demo.place import Place, temporary_place, toml, write_private
 from daemon.demo.play import Play
 from daemon.demo.process import REAL_DAEMON, STOP_TIMEOUT, DaemonDied, DaemonProcess
@@ -72,7 +73,11 @@ async def _unwrapped(demo: Demo, play: Play | None) -> int:
 async def _whole(demo: Demo, play: Play | None) -> int:
     """Run until the conversation or the play ends, a signal comes, or the daemon dies."""
     with trio.open_signal_receiver(*ENDINGS) as signals:
-        async with open_demo_servers() as servers, trio.open_nursery() as nursery:
+        async with (
+            open_demo_servers() as servers,
+            _neighbours(demo, play),
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(demo.end_on, signals, nursery.cancel_scope)
             async with demo.daemon(servers, nursery):
                 await demo.converse(play)
@@ -80,6 +85,16 @@ async def _whole(demo: Demo, play: Play | None) -> int:
     if demo.died is not None:
         raise demo.died
     return demo.code
+
+
+@asynccontextmanager
+async def _neighbours(demo: Demo, play: Play | None) -> AsyncIterator[None]:
+    """Run the neighbourhood during the block, if the play is to be played in one."""
+    if play is None or not play.wants_neighbours:
+        yield
+        return
+    async with open_neighbours(demo.place) as demo.neighbours:
+        yield
 
 
 @define(eq=False)
@@ -93,6 +108,7 @@ class Demo:
     command: Sequence[str] = REAL_DAEMON
     code: int = EXIT_INTERRUPTED
     died: DaemonDied | None = None
+    neighbours: Neighbours | None = None
     process: DaemonProcess = field(init=False)
     servers: DemoServers = field(init=False)
     sandbox: Sandbox = field(init=False)
@@ -122,7 +138,8 @@ class Demo:
 
     def _write_config(self) -> None:
         bot, model = self.servers.bot, self.servers.model
-        text = toml(document(self.setup, self.place, bot, model))
+        found = document(self.setup, self.place, bot, model)
+        text = toml(self.neighbours.add_to(found) if self.neighbours else found)
         config.parse(text, source=self.setup.source)
         write_private(self.place.token, bot.token + "\n")
         write_private(self.place.config, text)
@@ -169,6 +186,9 @@ class Demo:
             await stage.chat()
             self.code = EXIT_OK
             return
+        if self.neighbours is not None:
+            await library_is_open(self.place.log)
+            play = play.beside(self.neighbours.url)
         played = await stage.perform(play, with_code=self.sandbox.works)
         self.code = EXIT_OK if played else EXIT_FAILED
         if not played:

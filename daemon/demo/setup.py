@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from agent.providers import default_url
 from daemon.demo.botapi import BotApiServer
 from daemon.demo.model import MODEL_NAME, ModelServer
 from daemon.demo.place import Place
@@ -51,7 +52,8 @@ class Setup:
         """Who answers, for the banner."""
         if self.model is None:
             return "the offline demo model (a few fixed skills, no network)"
-        return f"{self.model.get('name', '?')} at {self.model.get('base_url', 'api.openai.com')}"
+        place = default_url(str(self.model.get("provider", "openai")))
+        return f"{self.model.get('name', '?')} at {self.model.get('base_url', place)}"
 
 
 def choose(environ: Mapping[str, str], config: Path | None) -> Setup:
@@ -98,7 +100,7 @@ def _table(document: Mapping[str, Any], name: str, path: Path | None) -> dict[st
 
 def document(setup: Setup, place: Place, bot: BotApiServer, model: ModelServer) -> dict[str, Any]:
     """Give the configuration of the demo's daemon."""
-    offline = {"base_url": model.base_url, "name": MODEL_NAME}
+    offline = {"base_url": model.base_url, "name": MODEL_NAME, "transcription": MODEL_NAME}
     return {
         "state_dir": str(place.state),
         "shutdown_grace": SHUTDOWN_GRACE,

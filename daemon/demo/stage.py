@@ -16,7 +16,17 @@ from attrs import define, field
 from daemon.demo.botapi import BotApiServer
 from daemon.demo.calls import Sent
 from daemon.demo.changes import NeverHappened
-from daemon.demo.play import DEFAULT_TIMEOUT, Expect, Play, Restart, Say, Seen, Step, Timeout
+from daemon.demo.play import (
+    DEFAULT_TIMEOUT,
+    Expect,
+    Neighbourhood,
+    Play,
+    Restart,
+    Say,
+    Seen,
+    Step,
+    Timeout,
+)
 from daemon.demo.setup import USER_ID
 from daemon.demo.terminal import BLUE, BOLD, DIM, GREEN, RED, Terminal
 from daemon.demo.world import Message, StoredFile
@@ -180,6 +190,8 @@ class Stage:
             case Seen():
                 text = "the daemon receives what was said"
                 return await self._within(lambda: not len(self.bot.world.updates), text, step, name)
+            case Neighbourhood():
+                pass  # they have been there from the start
             case Expect():
                 return await self._expect(step, name)
         return True

@@ -14,8 +14,8 @@ that has already happened in the world must be recorded whatever happens to its 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -34,6 +34,7 @@ BUSY_TIMEOUT = 5.0  # seconds; only a CLI's read-only connection can make us wai
 # What to do about a file that cannot be used, by what is wrong with it.
 NEWER = "run the version that wrote it, or a newer one"
 OPENED = "see that the disk has room and that this user owns the file and its directory"
+ABSENT = "start the daemon once, which makes it and brings it up to date"
 DAMAGED = "put a backup in its place, or give the daemon another state_dir"
 
 
@@ -46,11 +47,11 @@ class Unusable(StoreError, Fatal):
 
 
 class Database:
-    """Owns the writer's and the readers' connections; made by `open_database` alone."""
+    """Owns the writer's and the readers' connections; made by `open_database` or `look_into`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._writer = _connect(path)
+        self._writer = _connect(path, read_only=read_only)
         self._writing = trio.CapacityLimiter(1)
         self._readers = [_connect(path, read_only=True) for _ in range(READERS)]
         self._reading = trio.CapacityLimiter(READERS)
@@ -139,6 +140,22 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
         # The last connection moves the log into the file, which takes the disk as long as it takes.
         with trio.move_on_after(FINISH_DEADLINE, shield=True):
             await trio.to_thread.run_sync(database.close)
+
+
+@contextmanager
+def look_into(path: Path) -> Iterator[Database]:
+    """The file at `path` as it is, to be read alone: a write is refused by SQLite.
+
+    For the command line while no daemon runs. Raises StoreError if it cannot be opened.
+    """
+    try:
+        database = Database(path, read_only=True)
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot open the database {path}: {error}", ABSENT) from error
+    try:
+        yield database
+    finally:
+        database.close()
 
 
 def migrate(path: Path) -> None:

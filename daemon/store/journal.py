@@ -10,11 +10,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from agent.fitting import OMITTED
 from agent.text import clean
 from agent.transcript import (
     Answer,
+    Approval,
     Assistant,
     CallRequest,
     CallState,
@@ -22,11 +24,15 @@ from agent.transcript import (
     ToolCall,
     ToolResult,
     User,
+    arranged,
 )
+from daemon.store import compactions, turnrow
+from daemon.store.compactions import Summary
 from daemon.store.values import Address, Claim, Place
 
-# Whole turns of history that are read; `agent.context` keeps of them what fits a model.
-HISTORY_TURNS = 60
+# Whole turns of history that are read at most. A conversation is summed up before it has so many
+# that are in no summary (`daemon.chat.compaction`); `agent.fitting` keeps what fits a model.
+HISTORY_TURNS = 200
 
 
 class NotOurs(Exception):
@@ -38,6 +44,9 @@ class TurnPages:
     """A turn as read back: its address, what came before, its own entries, its time so far.
 
     `conversation` names what was said since the last /new, for what else begins anew with it.
+    `summary` stands for what came before `history`, '' if nothing did; `ratio` is of the tokens of
+    the last model call as counted to those as estimated. `cause`, `label` and `specialist` are the
+    turn's own; `root` is the cause of the turn that began it, if one did.
     """
 
     address: Address
@@ -46,6 +55,12 @@ class TurnPages:
     turn: tuple[Entry, ...]
     ran_seconds: float
     last_message: int
+    cause: str = "update"
+    label: str = ""
+    specialist: str = ""
+    root: str = ""
+    summary: str = ""
+    ratio: float = 1.0
 
 
 def hold(db: sqlite3.Connection, claim: Claim, now: float) -> None:
@@ -122,17 +137,9 @@ def intend_tool_call(db: sqlite3.Connection, claim: Claim, call_id: int, now: fl
 def finish_tool_call(
     db: sqlite3.Connection, claim: Claim, call_id: int, text: str, now: float, *, failed: bool
 ) -> None:
-    hold(db, claim, now)
+    """Keep the result of a call of a turn that is held."""
     progress(db, claim.turn_id)
-    db.execute(
-        "INSERT INTO messages (turn_id, role, content, tool_call_id, created_at)"
-        " VALUES (?, 'tool', ?, ?, ?)",
-        (claim.turn_id, clean(text), call_id, now),
-    )
-    db.execute(
-        "UPDATE tool_calls SET state = 'done', failed = ?, ended_at = ? WHERE id = ?",
-        (failed, now, call_id),
-    )
+    turnrow.add_result(db, claim.turn_id, call_id, text, now, failed=failed)
 
 
 def release(db: sqlite3.Connection, claim: Claim, ran_seconds: float) -> None:
@@ -148,26 +155,96 @@ def release(db: sqlite3.Connection, claim: Claim, ran_seconds: float) -> None:
 
 
 def read_pages(db: sqlite3.Connection, turn_id: int) -> TurnPages:
-    """Everything that a run of the turn starts from."""
+    """Everything that a run of the turn starts from. A child has nothing before it but its task."""
     row = db.execute(
-        "SELECT t.session_id, t.ran_seconds, s.fresh_after FROM turns AS t"
-        " JOIN sessions AS s ON s.id = t.session_id WHERE t.id = ?",
+        "SELECT t.session_id, t.lane, t.cause, t.label, t.specialist, t.ran_seconds, s.fresh_after,"
+        " (SELECT cause FROM turns WHERE id = t.parent_id) AS root"
+        " FROM turns AS t JOIN sessions AS s ON s.id = t.session_id WHERE t.id = ?",
         (turn_id,),
     ).fetchone()
-    first = _first_turn(db, row["session_id"], turn_id, row["fresh_after"])
-    messages = _messages(db, row["session_id"], first, turn_id)
-    calls = _calls(db, row["session_id"], first, turn_id)
-    history = _entries(
-        [each for each in messages if each["turn_id"] != turn_id],
-        calls,
-        _undelivered(db, row["session_id"], first),
-    )
-    own = _entries([each for each in messages if each["turn_id"] == turn_id], calls)
-    address = read_address(db, turn_id)
+    reach = reach_of(db, turn_id)
     # A turn from before a /new that runs after it has nothing before it, and is alone here, too.
-    conversation = f"{row['session_id']}-{min(row['fresh_after'], turn_id - 1)}"
-    seen = messages[-1]["id"]
-    return TurnPages(address, conversation, history, own, row["ran_seconds"], seen)
+    conversation = f"{row['lane']}-{min(row['fresh_after'], turn_id - 1)}"
+    return evolve(
+        _pages(db, reach, read_address(db, turn_id), conversation),
+        ran_seconds=row["ran_seconds"],
+        cause=row["cause"],
+        label=row["label"],
+        specialist=row["specialist"],
+        root=row["root"] or "",
+    )
+
+
+def read_upcoming(db: sqlite3.Connection, session_id: str) -> TurnPages | None:
+    """What a run would start from now: of the open turn, or of one that is still to be begun.
+
+    None if there is no such session.
+    """
+    row = db.execute(
+        "SELECT channel, account, chat, topic, agent_id, fresh_after,"
+        " max(fresh_after + 1, trimmed_before) AS oldest FROM sessions WHERE id = ?",
+        (session_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    open_turn, last = db.execute(
+        "SELECT min(id) FILTER (WHERE state <> 'ended'), coalesce(max(id), 0) FROM turns"
+        " WHERE session_id = ?1 AND lane = ?1",
+        (session_id,),
+    ).fetchone()
+    if open_turn is not None:
+        return read_pages(db, open_turn)
+    summary = compactions.before(db, session_id, last + 1, row["oldest"])
+    oldest = max(row["oldest"], summary.through_turn + 1)
+    whole = Reach(session_id, session_id, oldest, last + 1, summary)
+    reach = _bounded(db, whole, HISTORY_TURNS - 1)
+    address = Address(Place(*row[:4]), row["agent_id"], None, "", "", 0.0)
+    return _pages(db, reach, address, f"{session_id}-{row['fresh_after']}")
+
+
+def _pages(db: sqlite3.Connection, reach: Reach, address: Address, conversation: str) -> TurnPages:
+    messages, calls = _messages(db, reach), _calls(db, reach)
+    history = _entries(
+        [each for each in messages if each["turn_id"] != reach.last],
+        calls,
+        _undelivered(db, reach),
+    )
+    if reach.cut:
+        history = (User(OMITTED), *history)
+    own = _entries([each for each in messages if each["turn_id"] == reach.last], calls)
+    seen = messages[-1]["id"] if messages else 0
+    ratio = compactions.ratio(db, reach.lane)
+    summary = reach.summary.text
+    return TurnPages(address, conversation, history, own, 0.0, seen, summary=summary, ratio=ratio)
+
+
+@frozen
+class Chapter:
+    """A turn of the past: its id, what was said and done in it, and whether it has ended."""
+
+    turn_id: int
+    entries: tuple[Entry, ...]
+    ended: bool
+
+
+def read_chapters(db: sqlite3.Connection, session_id: str, after: int) -> list[Chapter]:
+    """The turns of the session's lane after that one, oldest first, as far as they are read."""
+    rows = db.execute(
+        "SELECT id, state FROM turns WHERE session_id = ?1 AND id > ? AND lane = ?1"
+        " ORDER BY id LIMIT ?",
+        (session_id, after, HISTORY_TURNS),
+    ).fetchall()
+    if not rows:
+        return []
+    reach = Reach(session_id, session_id, rows[0]["id"], rows[-1]["id"])
+    calls, lost = _calls(db, reach), _undelivered(db, reach)
+    texts: dict[int, list[sqlite3.Row]] = {}
+    for message in _messages(db, reach):
+        texts.setdefault(message["turn_id"], []).append(message)
+    return [
+        Chapter(row["id"], _entries(texts.get(row["id"], []), calls, lost), row["state"] == "ended")
+        for row in rows
+    ]
 
 
 def read_address(db: sqlite3.Connection, turn_id: int) -> Address:
@@ -183,50 +260,103 @@ def read_address(db: sqlite3.Connection, turn_id: int) -> Address:
     return Address(place, row["agent_id"], row["payer_id"], row["ref"], about, row["asked_at"])
 
 
-def _first_turn(db: sqlite3.Connection, session_id: str, turn_id: int, fresh_after: int) -> int:
-    """The oldest turn that the context of `turn_id` reaches back to."""
+@frozen
+class Reach:
+    """The turns that the context of the turn `last` holds: those of its lane, from `first` on.
+
+    A session's lane has its own turns; a child turn, whose lane is another, is no part of it.
+    `summary` stands for what came before them; `cut` if there were others that are in none.
+    """
+
+    session_id: str
+    lane: str
+    first: int
+    last: int
+    summary: Summary = compactions.NONE
+    cut: bool = False
+
+    def where(self) -> tuple[str, int, int, str]:
+        return self.session_id, self.first, self.last, self.lane
+
+
+_REACHED = "t.session_id = ? AND t.id >= ? AND t.id <= ? AND t.lane = ?"
+
+
+def reach_of(db: sqlite3.Connection, turn_id: int) -> Reach:
+    """How far back the context of a turn goes: to the last /new, trim or summary, at most."""
+    session_id, lane, oldest = db.execute(
+        "SELECT t.session_id, t.lane, max(s.fresh_after + 1, s.trimmed_before)"
+        " FROM turns AS t JOIN sessions AS s ON s.id = t.session_id WHERE t.id = ?",
+        (turn_id,),
+    ).fetchone()
+    summary = compactions.before(db, lane, turn_id, oldest)
+    oldest = max(oldest, summary.through_turn + 1)
+    return _bounded(db, Reach(session_id, lane, oldest, turn_id, summary), HISTORY_TURNS)
+
+
+def _bounded(db: sqlite3.Connection, reach: Reach, most: int) -> Reach:
+    """The last `most` turns of a reach; without any, only what would be the last."""
     rows = db.execute(
-        "SELECT id FROM turns WHERE session_id = ? AND id > ? AND id <= ? AND cause <> 'child'"
-        " ORDER BY id DESC LIMIT ?",
-        (session_id, fresh_after, turn_id, HISTORY_TURNS),
+        f"SELECT t.id FROM turns AS t WHERE {_REACHED} ORDER BY t.id DESC LIMIT ?",
+        (*reach.where(), most + 1),
     ).fetchall()
-    return int(rows[-1][0]) if rows else turn_id
+    kept = rows[:most]
+    first = int(kept[-1][0]) if kept else reach.last
+    return evolve(reach, first=first, cut=len(rows) > most)
 
 
-def _messages(db: sqlite3.Connection, session_id: str, first: int, last: int) -> list[sqlite3.Row]:
+def _messages(db: sqlite3.Connection, reach: Reach) -> list[sqlite3.Row]:
     return db.execute(
-        "SELECT m.id, m.turn_id, m.role, m.content, m.tool_call_id, c.failed"
+        "SELECT m.id, m.turn_id, m.role, m.content, m.tool_call_id, c.failed, m.created_at,"
+        " t.asked_at, t.cause"
         " FROM turns AS t JOIN messages AS m ON m.turn_id = t.id"
         " LEFT JOIN tool_calls AS c ON c.id = m.tool_call_id"
-        " WHERE t.session_id = ? AND t.id >= ? AND t.id <= ? ORDER BY m.turn_id, m.id",
-        (session_id, first, last),
+        f" WHERE {_REACHED} ORDER BY m.turn_id, m.id",
+        reach.where(),
     ).fetchall()
 
 
-def _calls(
-    db: sqlite3.Connection, session_id: str, first: int, last: int
-) -> dict[int, list[ToolCall]]:
+def _calls(db: sqlite3.Connection, reach: Reach) -> dict[int, list[ToolCall]]:
     """The tool calls of those turns, by the message that asked for them."""
     rows = db.execute(
-        "SELECT c.message_id, c.id, c.call_id, c.name, c.arguments, c.state FROM turns AS t"
-        " JOIN tool_calls AS c ON c.turn_id = t.id"
-        " WHERE t.session_id = ? AND t.id >= ? AND t.id <= ? ORDER BY c.id",
-        (session_id, first, last),
+        "SELECT c.message_id, c.id, c.call_id, c.name, c.arguments, c.state, a.state, c.child_id"
+        " FROM turns AS t JOIN tool_calls AS c ON c.turn_id = t.id"
+        " LEFT JOIN approvals AS a ON a.call_id = c.id"
+        f" WHERE {_REACHED} ORDER BY c.id",
+        reach.where(),
     ).fetchall()
     found: dict[int, list[ToolCall]] = {}
-    for message_id, call, call_id, name, arguments, state in rows:
-        request = CallRequest(call_id, name, arguments)
-        found.setdefault(message_id, []).append(ToolCall(call, request, CallState(state)))
+    for row in rows:
+        found.setdefault(row[0], []).append(_call(*row[1:]))
     return found
 
 
-def _undelivered(db: sqlite3.Connection, session_id: str, first: int) -> dict[int, str]:
+def _call(
+    call: int,
+    call_id: str,
+    name: str,
+    arguments: str,
+    state: str,
+    approval: str | None,
+    child: int | None,
+) -> ToolCall:
+    """A call as it stands. A question that is void was about a call that has its result."""
+    return ToolCall(
+        call,
+        CallRequest(call_id, name, arguments),
+        CallState(state),
+        None if approval in {None, "void"} else Approval(approval),
+        delegated=child is not None,
+    )
+
+
+def _undelivered(db: sqlite3.Connection, reach: Reach) -> dict[int, str]:
     """Why (a part of) an answer did not reach the chat, by the message that held the answer."""
     rows = db.execute(
         "SELECT (SELECT max(id) FROM messages WHERE turn_id = o.turn_id AND role = 'assistant'),"
         " o.error FROM turns AS t JOIN outbox AS o ON o.turn_id = t.id"
-        " WHERE t.session_id = ? AND t.id >= ? AND o.state IN ('failed', 'unknown')",
-        (session_id, first),
+        f" WHERE {_REACHED} AND o.state IN ('failed', 'unknown')",
+        reach.where(),
     ).fetchall()
     return {row[0]: row[1] for row in rows}
 
@@ -236,16 +366,36 @@ def _entries(
     calls: dict[int, list[ToolCall]],
     undelivered: dict[int, str] | None = None,
 ) -> tuple[Entry, ...]:
-    return tuple(_entry(message, calls, undelivered or {}) for message in messages)
+    first = _first_messages(messages)
+    entries = [_entry(message, calls, undelivered or {}, first) for message in messages]
+    return tuple(arranged(entries))
+
+
+def _first_messages(messages: Sequence[sqlite3.Row]) -> set[int]:
+    """The message of each turn that opened it."""
+    return {each["id"] for each in {m["turn_id"]: m for m in reversed(messages)}.values()}
+
+
+def _said_at(message: sqlite3.Row, first: set[int]) -> float | None:
+    """What opens a turn was asked when its row says, and what came later when it was kept.
+
+    The task of a child turn is not what a person says, and a heartbeat tells the time itself.
+    """
+    if message["cause"] in {"child", "heartbeat"}:
+        return None
+    return float(message["asked_at" if message["id"] in first else "created_at"])
 
 
 def _entry(
-    message: sqlite3.Row, calls: dict[int, list[ToolCall]], undelivered: dict[int, str]
+    message: sqlite3.Row,
+    calls: dict[int, list[ToolCall]],
+    undelivered: dict[int, str],
+    first: set[int],
 ) -> Entry:
     text = message["content"]
     match message["role"]:
         case "user":
-            return User(text)
+            return User(text, _said_at(message, first))
         case "assistant":
             if message["id"] in undelivered:
                 text += f"\n[Not (all) delivered to the chat: {undelivered[message['id']]}]"

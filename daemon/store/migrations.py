@@ -13,7 +13,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.store.schema import CUTS, FILES, FIRST
+from daemon.store.cookies import COOKIES
+from daemon.store.memory import MIND
+from daemon.store.notes_schema import NOTES
+from daemon.store.schema import ASKING, CUTS, FILES, FIRST
+from daemon.store.spending_schema import SPENDING
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -43,7 +47,37 @@ def cuts(db: Database) -> None:
         db.execute(statement)
 
 
-STEPS = (first, files, cuts)
+def asking(db: Database) -> None:
+    """Approvals, turns that other turns begin, and heartbeats."""
+    for statement in ASKING:
+        db.execute(statement)
+
+
+def notes(db: Database) -> None:
+    """Notes, the text of memory files, and one index over them and all that was said."""
+    for statement in NOTES:
+        db.execute(statement)
+
+
+def spending(db: Database) -> None:
+    """Costs, budgets by agent, and summaries of conversations."""
+    for statement in SPENDING:
+        db.execute(statement)
+
+
+def mind(db: Database) -> None:
+    """What is known of memory files, and the snapshots of them that prompts show."""
+    for statement in MIND:
+        db.execute(statement)
+
+
+def session_cookies(db: Database) -> None:
+    """The cookies by which model providers know our sessions again."""
+    for statement in COOKIES:
+        db.execute(statement)
+
+
+STEPS = (first, files, cuts, asking, notes, spending, mind, session_cookies)
 
 
 def bring_up_to_date(path: Path) -> None:

@@ -1,45 +1,65 @@
-"""What model calls take: a row per call, and each user's use per day.
+"""What model calls take: a row per call, and the use of each user and each agent per day.
 
 What a call may take is reserved with its intent, and what it took is settled with its outcome, so
-that a budget can be held against calls that are still under way. A call whose outcome is unknown
-(we were killed, or the turn was stopped) gives its reservation back; what it cost, only the
-provider knows.
+a budget is held against calls that are still under way: two of them cannot pass it together. A
+call whose outcome is unknown (we were killed, or the turn was stopped) counts as what was reserved
+for it, because the provider may well have been paid; a daemon that crashes in circles is not free.
+So does each attempt of a call that brought no answer, unless the provider counted it or refused it.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import sqlite3
+from collections.abc import Iterator, Sequence
 
-from agent.transcript import Answer
+from attrs import frozen
+
+from agent.budget import FREE, Account, Reservation, Spent, Tariff, day_of, refusal
+from agent.text import clean
+from agent.transcript import UNCOUNTED, Answer, Usage
 from daemon.store.values import Address, Claim
+
+BYTES_PER_TOKEN = 4  # of an answer whose tokens the provider did not count
+
+
+class OverBudget(Exception):
+    """The call may not be made; the text is a sentence for the person."""
+
+
+@frozen
+class Request:
+    """A call that is about to be made: to which model, with a prompt of how many tokens."""
+
+    model: str
+    prompt_tokens: int
+    tariff: Tariff = FREE
+    purpose: str = "turn"
 
 
 def intend(
-    db: sqlite3.Connection,
-    claim: Claim,
-    address: Address,
-    model: str,
-    reserved_tokens: int,
-    now: float,
+    db: sqlite3.Connection, claim: Claim, address: Address, request: Request, now: float
 ) -> int:
-    """Record that a model is about to be asked; returns the call's id."""
-    if address.payer_id is not None:
-        db.execute(
-            "INSERT INTO usage (user_id, day, reserved_tokens) VALUES (?, ?, ?) ON CONFLICT"
-            " DO UPDATE SET reserved_tokens = reserved_tokens + excluded.reserved_tokens",
-            (address.payer_id, _day(now), reserved_tokens),
-        )
+    """Reserve what a model call may take, and record it; returns its id. Raises OverBudget."""
+    wanted = request.tariff.reserve(request.model, request.prompt_tokens)
+    accounts = [*_of_turn(db, claim.turn_id, request), *_of_day(db, address, day_of(now))]
+    if why := refusal(request.tariff, accounts, wanted, now):
+        raise OverBudget(why)
+    for book in _books(address.payer_id, address.agent_id, day_of(now)):
+        _set_aside(db, book, wanted)
     (call_id,) = db.execute(
-        "INSERT INTO model_calls (turn_id, user_id, agent_id, model, state, boot,"
-        " reserved_tokens, started_at) VALUES (?, ?, ?, ?, 'running', ?, ?, ?) RETURNING id",
+        "INSERT INTO model_calls (turn_id, user_id, agent_id, model, state, boot, reserved_tokens,"
+        " answer_tokens, tokens, cost, purpose, started_at)"
+        " VALUES (?, ?, ?, ?, 'running', ?, ?6, ?, ?6, ?, ?, ?) RETURNING id",
         (
             claim.turn_id,
             address.payer_id,
             address.agent_id,
-            model,
+            request.model,
             claim.boot,
-            reserved_tokens,
+            wanted.tokens,
+            wanted.answer,
+            wanted.cost,
+            request.purpose,
             now,
         ),
     ).fetchone()
@@ -47,38 +67,44 @@ def intend(
 
 
 def settle(
-    db: sqlite3.Connection, call_id: int, answer: Answer | None, error: str | None, now: float
+    db: sqlite3.Connection,
+    call_id: int,
+    answer: Answer | None,
+    error: str | None,
+    now: float,
+    *,
+    tariff: Tariff = FREE,
+    lost: tuple[Usage, ...] = UNCOUNTED,
 ) -> None:
-    """Record how a model call ended, and turn what was reserved for it into what it took."""
-    used = answer.usage if answer is not None else None
+    """Record how a call ended, and turn what was reserved for it into what it took.
+
+    `lost` is what its attempts took if there is no answer; one that nobody counted takes its
+    reservation. An answer has its own.
+    """
     row = db.execute(
-        "UPDATE model_calls SET state = ?, prompt_tokens = ?, cached_tokens = ?,"
-        " completion_tokens = ?, error = ?, ended_at = ? WHERE id = ? AND state = 'running'"
-        " RETURNING user_id, reserved_tokens, started_at",
+        "SELECT * FROM model_calls WHERE id = ? AND state = 'running'", (call_id,)
+    ).fetchone()
+    if row is None:
+        return
+    taken = _taken(row, answer, tariff) if answer is not None else _lost(row, lost, tariff)
+    db.execute(
+        "UPDATE model_calls SET state = ?, model = ?, prompt_tokens = ?, cached_tokens = ?,"
+        " completion_tokens = ?, tokens = ?, cost = ?, error = ?, ended_at = ? WHERE id = ?",
         (
-            "done" if used else "failed",
-            used.prompt_tokens if used else None,
-            used.cached_tokens if used else None,
-            used.completion_tokens if used else None,
+            "done" if taken.usage else "failed",
+            clean(answer.model) if answer is not None and answer.model else row["model"],
+            taken.usage.prompt_tokens if taken.usage else None,
+            taken.usage.cached_tokens if taken.usage else None,
+            taken.usage.completion_tokens if taken.usage else None,
+            taken.tokens,
+            taken.cost,
             error,
             now,
             call_id,
         ),
-    ).fetchone()
-    if row is None or row["user_id"] is None:
-        return
-    db.execute(
-        "UPDATE usage SET calls = calls + 1, reserved_tokens = reserved_tokens - ?,"
-        " prompt_tokens = prompt_tokens + ?, completion_tokens = completion_tokens + ?"
-        " WHERE user_id = ? AND day = ?",
-        (
-            row["reserved_tokens"],
-            used.prompt_tokens if used else 0,
-            used.completion_tokens if used else 0,
-            row["user_id"],
-            _day(row["started_at"]),
-        ),
     )
+    for book in _books(row["user_id"], row["agent_id"], day_of(row["started_at"])):
+        _enter(db, book, row, taken)
 
 
 def abandon(db: sqlite3.Connection, reason: str, now: float, *, turn_id: int | None = None) -> None:
@@ -92,5 +118,131 @@ def abandon(db: sqlite3.Connection, reason: str, now: float, *, turn_id: int | N
         db.execute("UPDATE model_calls SET state = 'unknown' WHERE id = ?", (call_id,))
 
 
-def _day(now: float) -> str:
-    return f"{dt.datetime.fromtimestamp(now, dt.UTC):%Y-%m-%d}"
+# --- What a call took ---
+
+
+@frozen
+class _Taken:
+    """What a call counts for; `usage` is that of its answer, None if it has none."""
+
+    tokens: int
+    cost: float | None
+    usage: Usage | None = None
+
+    @property
+    def unknown(self) -> int:
+        """Tokens that went to no answer."""
+        return self.tokens - _count(self.usage or Usage())
+
+
+def _taken(row: sqlite3.Row, answer: Answer, tariff: Tariff) -> _Taken:
+    usage = answer.usage
+    if not _count(usage):
+        usage = Usage(row["reserved_tokens"] - row["answer_tokens"], 0, _length(answer))
+    cost = tariff.cost(answer.model or row["model"], usage)
+    # A stand-in without a price may have answered; its call costs what was set aside.
+    cost = row["cost"] if cost is None else cost
+    lost = _lost(row, answer.lost, tariff)
+    whole = None if cost is None else cost + (lost.cost or 0.0)
+    return _Taken(_count(usage) + lost.tokens, whole, usage)
+
+
+def _lost(row: sqlite3.Row, attempts: Sequence[Usage], tariff: Tariff) -> _Taken:
+    """What attempts took that brought no answer, at the price of the model that was asked."""
+    counted = [each for each in attempts if _count(each)]
+    uncounted = len(attempts) - len(counted)
+    costs = [tariff.cost(row["model"], each) or 0.0 for each in counted]
+    tokens = sum(map(_count, counted)) + uncounted * row["reserved_tokens"]
+    if attempts and row["cost"] is None:
+        return _Taken(tokens, None)
+    return _Taken(tokens, sum(costs) + uncounted * (row["cost"] or 0.0))
+
+
+def _count(usage: Usage) -> int:
+    return usage.prompt_tokens + usage.completion_tokens
+
+
+def _length(answer: Answer) -> int:
+    written = (answer.text, *(call.name + call.arguments for call in answer.calls))
+    return 1 + sum(len(clean(text).encode()) for text in written) // BYTES_PER_TOKEN
+
+
+# --- The books: a row per user and day, and one per agent and day ---
+
+
+@frozen
+class _Book:
+    """A row of the use per day. The names are ours, and go into statements."""
+
+    table: str
+    key: str
+    whose: str
+    day: str
+
+
+def _books(user_id: str | None, agent_id: str, day: str) -> Iterator[_Book]:
+    if user_id is not None:
+        yield _Book("usage", "user_id", user_id, day)
+    yield _Book("agent_usage", "agent_id", agent_id, day)
+
+
+def _set_aside(db: sqlite3.Connection, book: _Book, wanted: Reservation) -> None:
+    db.execute(
+        f"INSERT INTO {book.table} ({book.key}, day, reserved_tokens, reserved_cost)"
+        " VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " reserved_tokens = reserved_tokens + excluded.reserved_tokens,"
+        " reserved_cost = reserved_cost + excluded.reserved_cost",
+        (book.whose, book.day, wanted.tokens, wanted.cost or 0.0),
+    )
+
+
+def _enter(db: sqlite3.Connection, book: _Book, row: sqlite3.Row, taken: _Taken) -> None:
+    """Count what a call took, in place of what was set aside for it."""
+    usage = taken.usage or Usage()
+    db.execute(
+        f"UPDATE {book.table} SET calls = calls + 1, reserved_tokens = reserved_tokens - ?,"
+        " reserved_cost = reserved_cost - ?, prompt_tokens = prompt_tokens + ?,"
+        " cached_tokens = cached_tokens + ?, completion_tokens = completion_tokens + ?,"
+        " unknown_tokens = unknown_tokens + ?, cost = cost + ?"
+        f" WHERE {book.key} = ? AND day = ?",
+        (
+            row["reserved_tokens"],
+            row["cost"] or 0.0,
+            usage.prompt_tokens,
+            usage.cached_tokens,
+            usage.completion_tokens,
+            taken.unknown,
+            taken.cost or 0.0,
+            book.whose,
+            book.day,
+        ),
+    )
+
+
+def _of_turn(db: sqlite3.Connection, turn_id: int, request: Request) -> Iterator[Account]:
+    """The budgets of the turn itself. What is done after it, for the next ones, is not in them."""
+    if request.purpose != "turn":
+        return
+    (cause,) = db.execute("SELECT cause FROM turns WHERE id = ?", (turn_id,)).fetchone()
+    spent = db.execute(
+        "SELECT coalesce(sum(tokens), 0), coalesce(sum(cost), 0.0) FROM model_calls"
+        " WHERE turn_id = ? AND purpose = 'turn'",
+        (turn_id,),
+    ).fetchone()
+    yield Account("turn", Spent(*spent))
+    if cause == "heartbeat":
+        yield Account("heartbeat", Spent(*spent))
+
+
+def _of_day(db: sqlite3.Connection, address: Address, day: str) -> Iterator[Account]:
+    for book in _books(address.payer_id, address.agent_id, day):
+        yield Account(f"{book.key.removesuffix('_id')}_day", _spent(db, book))
+
+
+def _spent(db: sqlite3.Connection, book: _Book) -> Spent:
+    row = db.execute(
+        "SELECT reserved_tokens + prompt_tokens + completion_tokens + unknown_tokens,"
+        f" reserved_cost + cost FROM {book.table} WHERE {book.key} = ? AND day = ?",
+        (book.whose, book.day),
+    ).fetchone()
+    return Spent() if row is None else Spent(*row)

@@ -32,6 +32,11 @@ def ensure_user(
     return user_id
 
 
+def is_owner(db: sqlite3.Connection, user_id: str) -> bool:
+    row = db.execute("SELECT role = 'owner' FROM users WHERE id = ?", (user_id,)).fetchone()
+    return row is not None and bool(row[0])
+
+
 def ensure_session(db: sqlite3.Connection, place: Place, now: float) -> str:
     """The session of the agent that `place` is talking to; made when first spoken in."""
     where = (place.channel, place.account, place.chat, place.topic)
@@ -80,7 +85,7 @@ def begin_again(db: sqlite3.Connection, session_id: str) -> None:
 
 
 def move_chat(db: sqlite3.Connection, old: Place, new_chat: str) -> None:
-    """A group became a supergroup: its sessions and everything unsent go by the new id."""
+    """A group became a supergroup: its sessions, notes and everything unsent go by the new id."""
     where = (new_chat, old.channel, old.account, old.chat)
     # Where the new chat has already spoken, both histories stay and the new one goes on.
     db.execute(
@@ -89,5 +94,10 @@ def move_chat(db: sqlite3.Connection, old: Place, new_chat: str) -> None:
     )
     db.execute(
         "UPDATE OR IGNORE chat_focus SET chat = ? WHERE channel = ? AND account = ? AND chat = ?",
+        where,
+    )
+    # Likewise its notes. Memory files are read from the workspace that the new id has.
+    db.execute(
+        "UPDATE OR IGNORE notes SET chat = ? WHERE channel = ? AND account = ? AND chat = ?",
         where,
     )

@@ -253,3 +253,35 @@ FILES = (
 
 # How many sends of a part were cut off on the way, which leaves no doubt.
 CUTS = ("ALTER TABLE outbox ADD COLUMN cuts INTEGER NOT NULL DEFAULT 0",)
+
+# Questions whether a tool call may run, and turns that are begun by others.
+ASKING = (
+    """CREATE TABLE approvals (
+        id INTEGER PRIMARY KEY,
+        ref TEXT NOT NULL UNIQUE,
+        call_id INTEGER NOT NULL UNIQUE REFERENCES tool_calls (id),
+        turn_id INTEGER NOT NULL REFERENCES turns (id),
+        what TEXT NOT NULL,                -- all that the call would do, as the person sees it
+        state TEXT NOT NULL DEFAULT 'open'
+            CHECK (state IN ('open', 'granted', 'denied', 'lapsed', 'void')),
+        deadline REAL NOT NULL,
+        answered_by TEXT REFERENCES users (id),   -- NULL: at the console, or by nobody
+        created_at REAL NOT NULL,
+        answered_at REAL
+    ) STRICT""",
+    "CREATE INDEX approvals_open ON approvals (turn_id) WHERE state = 'open'",
+    # The turn whose answer is the result of this call.
+    "ALTER TABLE tool_calls ADD COLUMN child_id INTEGER REFERENCES turns (id)",
+    "CREATE INDEX tool_calls_child ON tool_calls (child_id) WHERE child_id IS NOT NULL",
+    "ALTER TABLE turns ADD COLUMN label TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE turns ADD COLUMN specialist TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX turns_children ON turns (parent_id) WHERE parent_id IS NOT NULL",
+    """CREATE TABLE heartbeats (
+        agent_id TEXT NOT NULL,
+        channel TEXT NOT NULL,
+        account TEXT NOT NULL,
+        chat TEXT NOT NULL,
+        last_at REAL NOT NULL,
+        PRIMARY KEY (agent_id, channel, account, chat)
+    ) STRICT, WITHOUT ROWID""",
+)

@@ -30,3 +30,14 @@ def lines(db: sqlite3.Connection) -> list[str]:
 
 def _count(db: sqlite3.Connection, where: str) -> int:
     return int(db.execute(f"SELECT count(*) FROM {where}").fetchone()[0])
+
+
+def sessions(db: sqlite3.Connection) -> list[dict[str, object]]:
+    """The sessions, the one spoken in last first."""
+    rows = db.execute(
+        "SELECT s.id AS session, s.channel, s.chat, s.topic, s.agent_id AS agent,"
+        " count(t.id) AS turns, coalesce(max(t.asked_at), s.created_at) AS at"
+        " FROM sessions AS s LEFT JOIN turns AS t ON t.session_id = s.id"
+        " GROUP BY s.id ORDER BY at DESC LIMIT 1000"
+    ).fetchall()
+    return [dict(row) for row in rows]

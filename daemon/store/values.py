@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from typing import TypeAlias
 
 from attrs import frozen
 
 # Crockford's alphabet: no letter that a person reading an id aloud could take for another.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 REF_LENGTH = 8  # 40 random bits; refs are unique columns, and are never a proof of anything
+
+# Where memory belongs, an agent in a chat: (agent_id, channel, account, chat).
+Home: TypeAlias = tuple[str, str, str, str]
 
 
 @frozen
@@ -45,6 +49,11 @@ class Address:
     ref: str
     about: str
     asked_at: float
+
+    @property
+    def home(self) -> Home:
+        """What notes and memory are kept under: all topics and people of the chat share them."""
+        return self.agent_id, self.place.channel, self.place.account, self.place.chat
 
 
 def new_ref() -> str:

@@ -258,7 +258,7 @@ def address(part: Part, now: float) -> dict[str, Any]:
     if "text" in params and part.method == "sendMessage":
         params["text"] = line + params["text"]
     elif part.method in media.FIELDS and line:
-        params["caption"] = line.rstrip()
+        params["caption"] = (line + params.get("caption", "")).rstrip()
     return params
 
 

@@ -13,6 +13,7 @@ import re
 MAX_UNITS = 4096
 LABEL_UNITS = 64  # kept free for the lines below, together
 PART_UNITS = MAX_UNITS - LABEL_UNITS
+CAPTION_UNITS = 1024 - LABEL_UNITS
 
 MAYBE_TWICE = "Possibly sent twice:\n"
 LATE_AFTER = 6 * 3600.0  # seconds after which an answer says what it answers
@@ -43,6 +44,14 @@ def split_text(text: str, limit: int = PART_UNITS) -> list[str]:
         parts.append(rest[:cut].rstrip())
         rest = rest[cut:].lstrip("\n") if cut < end else rest[cut:].lstrip()
     return [part for part in parts if part]
+
+
+def cut_caption(text: str) -> str:
+    """`text` as it fits below a picture or a file; what is left out is marked."""
+    text = text.strip()
+    if units(text) <= CAPTION_UNITS:
+        return text
+    return text[: _fitting(text, CAPTION_UNITS - 1)] + "…"
 
 
 def _fitting(text: str, limit: int) -> int:

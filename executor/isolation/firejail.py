@@ -83,6 +83,7 @@ class Firejail(Layer):
             "--keep-fd=3,4",
             f"--private={plan.workspace}",
             *self._options,
+            *(f"--read-only={path}" for path in plan.keep),
             *(f"--blacklist={path}" for path in hidden(keep, _entries)),
         )  # no "--" at the end: it makes firejail start the account's shell
         return evolve(plan, argv=argv)

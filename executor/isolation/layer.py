@@ -64,7 +64,8 @@ class Plan:
     a fork, with nothing to execute. `workspace` is a path, known from the start only to a box that
     is executed. `rlimits` maps resource numbers to limits that the box sets before user code.
     `joins` are files of cgroup v1 that the first process enters by; `cgroup` is a cgroup v2
-    directory that it is born in. `keep` are paths outside the workspace that the job has to see.
+    directory that it is born in. `keep` are paths outside the workspace that the job has to see,
+    and not to change.
     """
 
     name: str

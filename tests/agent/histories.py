@@ -16,19 +16,37 @@ from attrs import Factory, define
 from hypothesis import strategies as st
 
 from agent.loop import Limits
-from agent.ports import ModelFailed, Opening, ToolOutcome, TurnLost
+from agent.ports import (
+    Intent,
+    ModelFailed,
+    Opening,
+    Policy,
+    Subtask,
+    ToolOutcome,
+    TurnLost,
+    TurnState,
+)
 from agent.transcript import (
+    UNCOUNTED,
     Answer,
+    Approval,
     Assistant,
     CallRequest,
     CallState,
     Entry,
     ToolCall,
     ToolResult,
+    Usage,
     User,
+    open_calls,
+    replaced,
 )
 
 READS = "look"  # the one tool that only reads
+WRITES = "write"  # its calls run one after another
+ASKS = "pay"  # needs permission
+FORBIDDEN = "launch"
+DELEGATES = "delegate"
 NOT_RUN = "not run: the turn was ended first"
 
 
@@ -52,6 +70,8 @@ class MemoryJournal:
     ran_seconds: float = 0.0
     steps: list[str] = Factory(list)
     on_step: Callable[[str], None] = lambda _step: None
+    unread: list[User] = Factory(list)
+    told: int = 0
     _next_id: int = 1
 
     def opening(self) -> Opening:
@@ -68,11 +88,17 @@ class MemoryJournal:
         self._settle_all()
         self.ended = "stopped"
 
-    async def intend_model_call(self, reserved_tokens: int) -> int:
+    def tell(self, text: str) -> None:
+        """A person says something while the turn runs."""
+        self.unread.append(User(text))
+        self.told += 1
+
+    async def intend_model_call(self, reserved_tokens: int) -> Intent:
         assert reserved_tokens > 0
         await self._before("intend_model_call")
+        news = self._take_unread()
         self._after("intend_model_call")
-        return 7
+        return Intent(7, news)
 
     async def answered(self, model_call: int, answer: Answer) -> tuple[ToolCall, ...]:
         assert model_call == 7
@@ -82,12 +108,54 @@ class MemoryJournal:
         self._after("answered")
         return calls
 
-    async def concluded(self, model_call: int, answer: Answer) -> None:
+    async def concluded(self, model_call: int, answer: Answer) -> tuple[User, ...]:
         await self._finish("concluded")
-        self._end("answered", answer.text)
+        if self.unread:
+            self.turn.append(Assistant(answer.text))
+        else:
+            self._end("answered", answer.text)
+        news = self._take_unread()
         self._after("concluded")
+        return news
 
-    async def failed(self, sentence: str, *, model_call: int | None = None, error: str) -> None:
+    def _take_unread(self) -> tuple[User, ...]:
+        news, self.unread = tuple(self.unread), []
+        self.turn += news
+        return news
+
+    async def ask(self, call: ToolCall, what: str) -> None:
+        assert what
+        await self._before("ask")
+        self._change(call.id, approval=Approval.OPEN)
+        self._after("ask")
+
+    def answer(self, approval: Approval) -> None:
+        """A person answers every question that is open."""
+        for call in open_calls(self.turn):
+            if call.approval is Approval.OPEN:
+                self._change(call.id, approval=approval)
+
+    async def parked(self, *, child: bool) -> TurnState:
+        await self._finish("parked")
+        waits = [c for c in open_calls(self.turn) if c.delegated or c.approval is Approval.OPEN]
+        self._after("parked")
+        return TurnState.WAITING if waits else TurnState.READY
+
+    def answer_child(self, text: str) -> None:
+        """Every child turn that is waited for ends."""
+        for call in open_calls(self.turn):
+            if call.delegated:
+                self._mark(call.id, CallState.DONE)
+                self.turn.append(ToolResult(call.id, text))
+
+    async def failed(
+        self,
+        sentence: str,
+        *,
+        model_call: int | None = None,
+        error: str,
+        lost: tuple[Usage, ...] = UNCOUNTED,
+    ) -> None:
         await self._finish("failed")
         self.error = error
         self._settle_all()
@@ -99,12 +167,17 @@ class MemoryJournal:
         self._mark(call.id, CallState.RUNNING)
         self._after("intend_tool_call")
 
-    async def tool_finished(self, call: ToolCall, outcome: ToolOutcome) -> str:
+    async def tool_finished(self, call: ToolCall, outcome: ToolOutcome) -> ToolResult | None:
         await self._finish("tool_finished")
-        self._mark(call.id, CallState.DONE)
-        self.turn.append(ToolResult(call.id, outcome.text, outcome.failed))
+        result = None
+        if outcome.subtask is not None and outcome.subtask.waits:
+            self._change(call.id, delegated=True)
+        else:
+            self._mark(call.id, CallState.DONE)
+            result = ToolResult(call.id, outcome.text, outcome.failed)
+            self.turn.append(result)
         self._after("tool_finished")
-        return outcome.text
+        return result
 
     async def released(self) -> None:
         await self._finish("released")
@@ -133,12 +206,12 @@ class MemoryJournal:
         return ToolCall(self._next_id, request)
 
     def _mark(self, call_id: int, state: CallState) -> None:
-        for index, entry in enumerate(self.turn):
-            if isinstance(entry, Assistant):
-                calls = tuple(
-                    attrs.evolve(c, state=state) if c.id == call_id else c for c in entry.calls
-                )
-                self.turn[index] = attrs.evolve(entry, calls=calls)
+        self._change(call_id, state=state)
+
+    def _change(self, call_id: int, **changes: Any) -> None:
+        calls = [c for e in self.turn if isinstance(e, Assistant) for c in e.calls]
+        (call,) = (each for each in calls if each.id == call_id)
+        self.turn = replaced(self.turn, attrs.evolve(call, **changes))
 
     def _settle_all(self) -> None:
         for entry in list(self.turn):
@@ -192,17 +265,30 @@ class ListToolbox:
     def rerunnable(self, name: str) -> bool:
         return name == READS
 
+    def policy(self, request: CallRequest) -> Policy:
+        return {ASKS: Policy.ASK, FORBIDDEN: Policy.DENY}.get(request.name, Policy.ALLOW)
+
+    def preview(self, request: CallRequest) -> str:
+        return f"{request.name} {request.arguments}"
+
+    def queue(self, name: str) -> str:
+        return WRITES if name == WRITES else ""
+
     async def run(self, request: CallRequest) -> ToolOutcome:
         self.ran.append(request)
         await trio.lowlevel.checkpoint()
         self.on_run(request.name)
+        if request.name == DELEGATES:
+            return ToolOutcome("", subtask=Subtask("task", "label", "chef", waits=True))
         failed = request.name.startswith("bad") or not request.arguments.startswith("{")
         return ToolOutcome(f"{request.name} was run", failed)
 
 
 LIMITS = Limits(steps=6, seconds=1000.0)
 
-names = st.sampled_from([READS, "write", "bad", "", "functions.bash", "two words", "é" * 70])
+names = st.sampled_from(
+    [READS, WRITES, ASKS, FORBIDDEN, DELEGATES, "bad", "", "functions.bash", "two words", "é" * 70]
+)
 arguments = st.sampled_from(["{}", '{"a": 1}', "", "{not json", "[1]", '{"a": NaN}', '{"x": "\\'])
 requests = st.builds(CallRequest, st.sampled_from(["", "a", "b", "call_1"]), names, arguments)
 texts = st.sampled_from(["", "hm", "a longer text", "\ud83d", "ünï\x00"])

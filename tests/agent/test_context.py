@@ -9,25 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.context import build_messages, estimate_tokens, recent, system_prompt
+from agent.context import (
+    build_messages,
+    estimate_tokens,
+    remarked,
+    stamped,
+    summary_entry,
+    system_prompt,
+)
 from agent.transcript import Assistant, CallRequest, Entry, ToolCall, ToolResult, User
 from daemon.demo.chatrules import check_messages
-from tests.agent.histories import arguments, check_calls
+from tests.agent.histories import arguments
 from tests.agent.histories import names as odd_names
 
 CALL = ToolCall(7, CallRequest("given", "bash", '{"command": "ls"}'))
-
-
-def turn(text: str, *, size: int = 10, calls: int = 0) -> list[Entry]:
-    """A whole turn: a question, some calls with results of `size` characters, an answer."""
-    made = tuple(ToolCall(n, CallRequest("", "bash", "{}")) for n in range(calls))
-    work: list[Entry] = [Assistant("", made)] if made else []
-    return [
-        User(text),
-        *work,
-        *(ToolResult(call.id, "r" * size) for call in made),
-        Assistant(f"answer to {text}"),
-    ]
 
 
 def test_a_step_is_system_history_and_turn() -> None:
@@ -78,46 +73,6 @@ def test_the_system_prompt_changes_once_a_day() -> None:
     assert "\n\n\n" not in system_prompt("", dt.date(2025, 11, 22), "UTC")
 
 
-def test_history_is_cut_before_a_turn() -> None:
-    """The newest turns stay, whole."""
-    history = [*turn("one"), *turn("two"), *turn("three")]
-    size = len("twothreeanswer to twoanswer to three")
-    assert recent(history, size) == [*turn("two"), *turn("three")]
-    assert recent(history, size - 1) == turn("three")
-    assert recent(history, 10**6) == history
-    assert recent([], 10) == []
-
-
-def test_a_turn_too_long_is_reduced_to_what_was_said() -> None:
-    """One long piece of work does not wipe out what was talked about before it."""
-    history = [*turn("one"), *turn("work", size=1000, calls=3), *turn("two")]
-    assert recent(history, 500) == [*turn("one"), *turn("work"), *turn("two")]
-
-
-def test_texts_that_came_together_stay_together() -> None:
-    """A comment and its forward are one turn."""
-    history = [*turn("one"), User("look:"), *turn("the forward")]
-    assert recent(history, 40) == [User("look:"), *turn("the forward")]
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 300), st.booleans()), max_size=6),
-    st.integers(0, 1000),
-)
-def test_no_cut_parts_a_call_from_its_result(
-    shapes: list[tuple[int, int, bool]], budget: int
-) -> None:
-    """Whatever the budget, what is left obeys the rules and fits."""
-    whole = [turn(f"q{n}", size=size, calls=calls) for n, (calls, size, _) in enumerate(shapes)]
-    # A turn that was stopped has no last answer.
-    turns = [t if ended else t[:-1] for t, (_, _, ended) in zip(whole, shapes, strict=True)]
-    kept = recent([entry for each in turns for entry in each], budget)
-    check_calls(kept)
-    assert not kept or isinstance(kept[0], User)
-    assert check_messages(build_messages("s", kept, [User("now")])) is None
-    assert sum(len(entry.text) for entry in kept) <= budget
-
-
 @given(odd_names, arguments, st.sampled_from(["", "text"]))
 def test_whatever_a_model_wrote_can_be_sent_back(name: str, written: str, text: str) -> None:
     """Names and arguments as bad as they come make a request that is in order, and is JSON."""
@@ -128,6 +83,64 @@ def test_whatever_a_model_wrote_can_be_sent_back(name: str, written: str, text: 
     assert json.loads(json.dumps(messages, allow_nan=False)) == messages
 
 
+def test_a_summary_opens_the_history() -> None:
+    """It is marked as what it is; without one there is nothing."""
+    (entry,) = summary_entry("we met")
+    assert "we met" in entry.text
+    assert entry.text.startswith("[Summary")
+    assert summary_entry("") == ()
+
+
+def test_a_remark_stands_beside_the_last_message() -> None:
+    """The messages themselves stay as they are."""
+    messages = build_messages("s", [], [User("a"), Assistant("", (CALL,)), ToolResult(7, "out")])
+    last = remarked(messages, "[again]")[-1]
+    assert last["content"] == "out\n\n[again]"
+    assert messages[-1]["content"] == "out"
+    assert remarked(messages, "") == messages
+
+
 def test_tokens_are_reserved_by_length() -> None:
-    """Roughly a token for four characters."""
+    """Roughly a token for four bytes, of tools as well; Chinese takes more than English."""
+    assert estimate_tokens([], [{"name": "x" * 4000}]) in range(1000, 1020)
+    assert estimate_tokens([{"content": "\u4f60" * 400}]) > 290
     assert estimate_tokens([{"role": "user", "content": "x" * 4000}]) in range(1000, 1020)
+
+
+def test_sections_come_between_the_instructions_and_the_date() -> None:
+    """In the order given; one that is empty leaves no gap."""
+    prompt = system_prompt("Be brief.", dt.date(2025, 11, 22), "UTC", ["skills", "", "memory"])
+    assert "\n\nBe brief.\n\nskills\n\nmemory\n\nToday is " in prompt
+
+
+def test_the_time_stands_beside_what_a_person_said() -> None:
+    """In the owner's zone, from the message's own row; other entries have none."""
+    entries = [User("a", 1_795_861_860.0), User("b"), Assistant("c")]
+    first, *others = stamped(entries, "Europe/Berlin")
+    assert first == User("a\n\n[Sent 2026-11-28 11:31 (Europe/Berlin)]")
+    assert others == [User("b"), Assistant("c")]
+    assert stamped(entries, "Europe/Berlin")[0] == first
+
+
+@given(st.permutations(range(5)), st.integers(0, 5))
+def test_results_are_sent_in_the_order_of_their_calls(order: list[int], spoken: int) -> None:
+    """In whatever order they came, and whatever a person said meanwhile; so in history, too."""
+    calls = tuple(ToolCall(n, CallRequest("", "bash", "{}")) for n in range(5))
+    came: list[Entry] = [ToolResult(n, f"r{n}") for n in order]
+    came.insert(spoken, User("meanwhile"))
+    entries: list[Entry] = [User("a"), Assistant("", calls), *came, Assistant("done")]
+    roles = ["user", "assistant", *["tool"] * 5, "user", "assistant"]
+    for messages in (build_messages("s", [], entries), build_messages("s", entries, [])):
+        assert [message["role"] for message in messages[1:]] == roles
+        assert [each["content"] for each in messages[3:8]] == ["r0", "r1", "r2", "r3", "r4"]
+        check_messages(messages)
+
+
+def test_the_estimate_counts_tools_and_letters_beyond_ascii() -> None:
+    """By the bytes of the request's JSON, four for a token."""
+    latin, greek = (
+        [{"role": "user", "content": sign * 4000}] for sign in ("a", "\N{GREEK SMALL LETTER ALPHA}")
+    )
+    assert 1000 <= estimate_tokens(latin) < 1020
+    assert 2000 <= estimate_tokens(greek) < 2020
+    assert estimate_tokens(latin, greek) == estimate_tokens([*latin, *greek])

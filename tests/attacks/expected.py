@@ -107,6 +107,7 @@ LINES = (
     _line("14d", "Reads another chat's workspace"),
     _line("14e", "Reads the daemon's configuration, environment and socket"),
     _line("14f", "Closes workspaces and the executor's files beside them (chmod)"),
+    _line("14g", "Changes the owner's skills, which it can read and every account could write"),
     _line("15a", "Signals daemon, executor and zygote"),
     _line("15b", "Traces daemon, executor, zygote and PID 1 (ptrace)"),
     _line("15c", "Reads and writes their memory (process_vm_readv, /proc/*/mem)"),

@@ -138,7 +138,9 @@ class Targets:
         """Give the target; skips the test where the host cannot have this stack."""
         if stack not in self._running:
             where = self._open.enter_context(harness.place())
-            outcome = self._open.enter_context(harness.try_executor(where, **stack.settings))
+            skills = self._open.enter_context(harness.skills())
+            settings = {**stack.settings, "skills": str(skills)}
+            outcome = self._open.enter_context(harness.try_executor(where, **settings))
             self._running[stack] = outcome
         found = self._running[stack]
         if isinstance(found, Refused):

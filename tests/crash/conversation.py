@@ -3,6 +3,9 @@
 A question names itself and its kind: `q2.5 sum` is the fifth of chat 2 and wants a tool. Every
 message of an answer begins with a tag, `[q2.5/1]`, so what a chat shows says by itself what is
 missing, what came twice and what is out of order.
+
+Three kinds need somebody else: `pay` calls a tool that asks for permission, `dine` has a specialist
+do that and waits for it, and `brew` has a helper do something in the background.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ QUESTION = re.compile(r"(q(\d+)\.(\d+)) (\w+)")
 LONG_PARTS = 3
 # So long that no two of them fit into one message.
 PARAGRAPH = 3900
+
+COOK = "cook"  # the specialist
+SPECIALIST = f"---\nname: {COOK}\ndescription: Cooks.\n---\nYou cook.\n"
 
 Key = tuple[str, int]  # the question's name, and the part of the answer
 
@@ -37,6 +43,11 @@ class Question:
     def keys(self) -> list[Key]:
         """What must be shown for it, in this order."""
         return [(self.name, part + 1) for part in range(LONG_PARTS if self.kind == "long" else 1)]
+
+    @property
+    def beside(self) -> list[Key]:
+        """What must be shown for it at any time, beside the conversation."""
+        return [(self.name, 2)] if self.kind == "brew" else []
 
     @property
     def text(self) -> str:
@@ -58,9 +69,12 @@ def answer(request: ChatRequest) -> Item:
     last = request.messages[-1]
     name, kind = asked(request)
     if last["role"] == "tool":
-        return f"[{name}/1] {' and '.join(_results(request))}"
+        said = " and ".join(_results(request))
+        return said if kind == "cooking" else f"[{name}/1] {said}"
     if kind == "long":
         return "\n\n".join(_paragraph(name, part + 1) for part in range(LONG_PARTS))
+    if kind == "brewing":
+        return f"[{name}/2] brewed"
     if calls := _calls(name, kind):
         return Reply(f"one moment for {name}", calls=calls)
     return f"[{name}/1] answered"
@@ -93,4 +107,16 @@ def _calls(name: str, kind: str) -> tuple[ToolCall, ...]:
     clock = ToolCall("current_datetime", {"timezone": "Asia/Tokyo"}, f"clock-{name}")
     code = f"with open('ran', 'a') as f: f.write('{name}\\n')\nprint('done')"
     job = ToolCall("python_execute", {"code": code}, f"job-{name}")
-    return {"sum": (total,), "both": (total, clock), "code": (job,)}.get(kind, ())
+    pay = ToolCall("pay", {"bill": name}, f"pay-{name}")
+    dine = ToolCall("delegate", {"agent": COOK, "task": f"{name} cooking"}, f"dine-{name}")
+    cook = ToolCall("pay", {"bill": f"{name} of the cook"}, f"cook-{name}")
+    brew = ToolCall("spawn", {"task": f"{name} brewing", "label": "brew"}, f"brew-{name}")
+    return {
+        "sum": (total,),
+        "both": (total, clock),
+        "code": (job,),
+        "pay": (pay, clock),
+        "dine": (dine, clock),
+        "cooking": (cook,),
+        "brew": (brew,),
+    }.get(kind, ())

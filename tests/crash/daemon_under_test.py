@@ -1,6 +1,7 @@
 """The real daemon, with places in it where it kills itself, or where it says that it was there.
 
-    python daemon_under_test.py [--record FILE] [--kill POINT@N] [--jobs FILE] run --config FILE
+    python daemon_under_test.py [--record FILE] [--kill POINT@N] [--jobs FILE] [--bills FILE]
+        run --config FILE
 
 A point is a moment with a name. Each transaction has three, named by the function that it runs:
 before its BEGIN, before its COMMIT with the work done, and just after its COMMIT. Each statement
@@ -11,7 +12,8 @@ is there. The program is not told: its methods are wrapped from here, and the na
 it calls, so that nobody has to keep a list.
 
 With `--jobs` no executor is asked: every job gives back a picture and FILE's bytes as a document,
-both named by the job's code.
+both named by the job's code. With `--bills` there is a tool that asks for permission, and writes
+a line into FILE each time that it is run.
 """
 
 from __future__ import annotations
@@ -22,17 +24,19 @@ import signal
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import trio
 from attrs import define, field
 
-from agent.model import OpenAIModel
-from agent.tools.registry import Registry
+from agent.fallback import Models
+from agent.ports import Policy
+from agent.tools.registry import Kind, Registry, Tool, tool
 from daemon import cli, spool
+from daemon.chat.toolset import Scope, Toolset
 from daemon.spool import Spool
 from daemon.store import migrations
 from daemon.store.db import Database
@@ -123,7 +127,7 @@ def watch_migrations(points: Points) -> None:
 
 def watch_acts(points: Points) -> None:
     watch_act(points, BotApi, "call", lambda method, *_: method)
-    watch_act(points, OpenAIModel, "complete", lambda *_: "model")
+    watch_act(points, Models, "complete", lambda *_: "model")
     watch_act(points, Registry, "run", lambda request: f"tool {request.name}")
     watch_act(points, ExecutorClient, "run", lambda job: f"job {job.language}")
 
@@ -159,6 +163,25 @@ def give_files(document: bytes) -> None:
     ExecutorClient.run = run  # type: ignore[method-assign]
 
 
+def take_bills(file: Path) -> None:
+    """Offer `pay` in every turn, also in those of helpers."""
+    usual = Toolset._tools
+
+    @tool(kind=Kind.OUTWARD, policy=Policy.ASK)
+    async def pay(bill: Annotated[str, "Whose"]) -> str:
+        """Pay a bill."""
+        await trio.lowlevel.checkpoint()
+        with file.open("a", encoding="ascii") as lines:
+            lines.write(f"{bill}\n")
+        return f"paid {bill.split()[0]}"
+
+    def tools(self: Toolset, scope: Scope) -> Iterator[Tool]:
+        yield from usual(self, scope)
+        yield pay
+
+    Toolset._tools = tools  # type: ignore[method-assign]
+
+
 def watch_act(points: Points, owner: type, method: str, name: Callable[..., str]) -> None:
     act: Callable[..., Awaitable[Any]] = getattr(owner, method)
 
@@ -184,6 +207,8 @@ def main(arguments: list[str]) -> int:
             points.nth = int(nth)
         elif option == "--jobs":
             give_files(Path(value).read_bytes())
+        elif option == "--bills":
+            take_bills(Path(value))
     watch_migrations(points)
     watch_transactions(points)
     watch_acts(points)

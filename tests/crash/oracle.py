@@ -178,7 +178,8 @@ def _judge_chat(verdict: Verdict, seen: Sequence[Shown], asked: Sequence[Questio
             verdict.notes.append(f"{each.key} was shown twice without a label")
         known.add(each.key)
     expected = [key for question in asked for key in question.keys if key in known]
-    answers = [key for key in first if key[1]]
+    beside = {key for question in asked for key in question.beside}
+    answers = [key for key in first if key[1] and key not in beside]
     if answers != expected:
         verdict.out_of_order += 1
         verdict.notes.append(f"order: {answers} in place of {expected}")
@@ -193,7 +194,7 @@ def _judge_absent(verdict: Verdict, rig: Rig, asked: Sequence[Question], shown: 
     verdict.given_up += len(given_up)
     verdict.unknown_unseen += len(open_keys - shown)
     for question in asked:
-        for key in question.keys:
+        for key in [*question.keys, *question.beside]:
             if key not in shown and key not in open_keys and question.name not in given_up:
                 verdict.lost += 1
                 verdict.notes.append(f"{key} was never shown")

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import trio
@@ -28,6 +30,9 @@ CHATS = (1, 2)
 SLOW = 0.4  # seconds that a slow model takes for each answer
 SAMPLE = 3  # points in the short form
 AT_ONCE = 2  # conversations side by side: as many as the smallest machine has cores
+
+# Holds a conversation with a daemon that dies by these options, and with its heirs.
+Converse: TypeAlias = Callable[[Sequence[str]], Awaitable[Verdict]]
 
 
 def ask_everything(rig: Rig, kinds: Sequence[str]) -> list[Question]:
@@ -60,9 +65,9 @@ async def bring_to_end(rig: Rig) -> bool:
     return code == 0
 
 
-async def recorded(path: Path, latency: float, *, code: bool) -> list[str]:
+async def recorded(path: Path, hold: Converse) -> list[str]:
     """The points of an undisturbed run, in the order in which they were first reached."""
-    verdict = await converse(["--record", str(path)], latency, code=code)
+    verdict = await hold(["--record", str(path)])
     assert verdict.faults == 0, verdict.notes
     assert verdict.labels == 0, "nothing was in doubt"
     return (await trio.Path(path).read_text()).splitlines()
@@ -72,8 +77,7 @@ async def recorded(path: Path, latency: float, *, code: bool) -> list[str]:
 class Survey:
     """Holds one conversation for each point, some side by side."""
 
-    latency: float
-    code: bool
+    hold: Converse
     total: Verdict = field(factory=Verdict)
     # Points that were not reached again, because things went in another order.
     missed: list[str] = field(factory=list)
@@ -90,7 +94,7 @@ class Survey:
                 nursery.start_soon(visit_some)
 
     async def visit_one(self, point: str) -> None:
-        verdict = await converse(["--kill", point], self.latency, code=self.code)
+        verdict = await self.hold(["--kill", point])
         verdict.notes = [f"{point}: {note}" for note in verdict.notes]
         if not verdict.kills:
             self.missed.append(point)
@@ -103,28 +107,33 @@ async def test_killed_at_a_sample_of_points(
 ) -> None:
     """A kill at any of a few points, drawn anew each time, loses and doubles nothing."""
     seed = choose_seed()
-    points = await recorded(tmp_path / "points", latency, code=False)
+    hold = partial(converse, latency=latency)
+    points = await recorded(tmp_path / "points", hold)
     sample = random.Random(seed).sample(points, SAMPLE)
-    await survey(sample, latency, figures, seed=seed)
+    await survey(sample, hold, figures, model=speed(latency), seed=seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("latency", [0.0, SLOW], ids=["fast", "slow"])
 async def test_killed_at_every_point(tmp_path: Path, figures: Figures, latency: float) -> None:
     """A kill at any point of the conversation loses and doubles nothing."""
-    points = await recorded(tmp_path / "points", latency, code=False)
-    await survey(points, latency, figures)
+    hold = partial(converse, latency=latency)
+    points = await recorded(tmp_path / "points", hold)
+    await survey(points, hold, figures, model=speed(latency))
+
+
+def speed(latency: float) -> str:
+    return "slow" if latency else "fast"
 
 
 async def survey(
-    points: Sequence[str], latency: float, figures: Figures, *, code: bool = False, **more: object
+    points: Sequence[str], hold: Converse, figures: Figures, *, of: str = "", **more: object
 ) -> None:
-    watch = Survey(latency, code)
+    watch = Survey(hold)
     await watch.visit(points)
     found = watch.total
-    model = "slow" if latency else "fast"
-    title = "kill -9 at journal points" + (" of code tools" if code else "")
-    figures(title, {"model": model, "points": len(points), **found.figures(), **more})
+    title = "kill -9 at journal points" + (f" of {of}" if of else "")
+    figures(title, {"points": len(points), **found.figures(), **more})
     assert found.faults == 0, "\n".join(found.notes)
     assert found.given_up == found.unknown == 0, "one kill is no reason to give up"
     assert len(watch.missed) <= len(points) // 4, watch.missed
@@ -134,5 +143,6 @@ async def survey(
 @pytest.mark.slow
 async def test_killed_at_every_point_of_code_tools(tmp_path: Path, figures: Figures) -> None:
     """A kill at any point while the sandbox runs code: each program runs once at most."""
-    points = await recorded(tmp_path / "points", 0.0, code=True)
-    await survey(points, 0.0, figures, code=True)
+    hold = partial(converse, latency=0.0, code=True)
+    points = await recorded(tmp_path / "points", hold)
+    await survey(points, hold, figures, of="code tools")

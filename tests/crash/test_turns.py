@@ -30,7 +30,7 @@ def run_endless(request: ChatRequest) -> Item:
     last = request.messages[-1]
     if last["role"] == "tool" and request.user_text == "endless":
         return f"It said: {text_of(last)}"
-    if text_of(last) == "endless":
+    if request.user_text == "endless":
         return Reply(calls=(ToolCall("python_execute", {"code": ENDLESS}, "job"),))
     return answer(request)
 

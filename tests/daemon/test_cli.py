@@ -63,7 +63,10 @@ def test_the_version_is_the_projects(capsys: pytest.CaptureFixture[str]) -> None
     assert project["version"] == VERSION
 
 
-HEAVY = {"trio", "cattrs", "attr", "structlog", "httpx", "openai", "sqlite_utils", "logging"}
+HEAVY = {
+    *("trio", "cattrs", "attr", "structlog", "httpx", "openai", "sqlite_utils", "logging"),
+    "agent.context",  # and with it all that makes requests
+}
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,10 @@ class Executor:
             raise ExecutorUnavailable(self.why)
         return Result(reason=self.reason)
 
+    async def connect(self) -> None:
+        if self.why:
+            raise ExecutorUnavailable(self.why)
+
 
 @asynccontextmanager
 async def watched(executor: Executor) -> AsyncIterator[CodeWatch]:
@@ -175,3 +179,21 @@ async def test_jobs_that_end_as_expected_cause_no_question(
             await CodeGate(executor, watch).run(JOB)  # type: ignore[arg-type]  # a fake
         await trio.sleep(60)
         assert len(executor.asked) == 1
+
+
+@pytest.mark.parametrize(("why", "asked"), [("it hung up", 2), ("", 1)])
+async def test_files_that_cannot_be_reached_make_it_known(
+    autojump_clock: trio.testing.MockClock, why: str, asked: int
+) -> None:
+    """As a job that is not run; those that can be are no news, nor proof that jobs run."""
+    executor = Executor()
+    async with watched(executor) as watch:
+        await trio.sleep(3000)
+        executor.why = why
+        with trio.move_on_after(1):
+            try:
+                await CodeGate(executor, watch).connect()  # type: ignore[arg-type]  # a fake
+            except ExecutorUnavailable:
+                assert why
+        await trio.sleep(0.1)
+        assert len(executor.asked) == asked

@@ -14,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon import config, config_read, config_rules
-from daemon.config import Agent, Config, ConfigError, Log, Model, Secret, Telegram
+from daemon.config import (
+    Agent,
+    Config,
+    ConfigError,
+    Log,
+    McpServer,
+    Model,
+    Price,
+    Secret,
+    Telegram,
+)
 from executor.isolation.layer import Capability
 from executor.isolation.stack import ORDER
 from executor.settings import Limits, Settings
@@ -147,7 +157,10 @@ def test_every_key_with_a_range_has_a_rule_and_every_rule_a_key() -> None:
     keys = leaves(default).keys()
 
     assert config_rules.RULES.keys() <= keys
-    free = {"telegram.token", "model.api_key", "agent.instructions"}
+    free = {
+        *("telegram.token", "model.api_key", "agent.instructions", "mcp"),
+        *("web.enabled", "web.search_key", "compaction.enabled"),
+    }
     assert keys - config_rules.RULES.keys() == free
 
 
@@ -404,6 +417,58 @@ def test_the_summary_has_references_only(monkeypatch: pytest.MonkeyPatch) -> Non
     assert TOKEN not in text
 
 
+# --- Models ---
+
+
+def test_a_provider_brings_its_address() -> None:
+    """Which one that is written down replaces."""
+    found = config.parse(MINIMAL + 'provider = "openrouter"\n')
+    assert found.model.base_url == "https://openrouter.ai/api/v1"
+    own = config.parse(MINIMAL + 'provider = "vllm"\nbase_url = "http://127.0.0.1:9/v1"\n')
+    assert own.model.base_url == "http://127.0.0.1:9/v1"
+    with pytest.raises(ConfigError, match=r"model\.provider: expected one of"):
+        config.parse(MINIMAL + 'provider = "opneai"\n')
+
+
+FALLBACK = '[[model.fallback]]\nprovider = "libertai"\nname = "n"\n'
+
+
+def test_models_that_stand_in_are_tables() -> None:
+    """In their order, each with a provider, a key and wishes of its own."""
+    text = MINIMAL + FALLBACK + 'api_key = { env = "K" }\ntemperature = 0.5\n' + FALLBACK
+    first, second = config.parse(text).model.fallback
+    assert first.base_url == "https://api.libertai.io/v1"
+    assert (first.temperature, second.temperature) == (0.5, None)
+    problems = config.secret_problems(config.parse(text))
+    assert problems[-1].startswith("model.fallback[0].api_key: ")
+    assert ("fallback", "n at https://api.libertai.io/v1") in config.summary(config.parse(text))
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('images = "maybe"', 'model.fallback: expected one of "auto", "yes", "no" as images of'),
+        ("context_window = 100", "model.fallback: expected 0, or at least 16384 tokens as context"),
+        ("max_attempts = 3", r"model.fallback\[0\].max_attempts: unknown key"),
+        ("temperature = true", r"model.fallback\[0\].temperature: expected a number"),
+    ],
+)
+def test_a_model_that_stands_in_is_held_to_the_same_rules(line: str, problem: str) -> None:
+    """What the daemon would only find out when it is needed is found at the start."""
+    with pytest.raises(ConfigError, match=problem):
+        config.parse(MINIMAL + FALLBACK + line + "\n")
+
+
+def test_a_key_that_a_provider_wants_is_missed() -> None:
+    """Of the model and of each that stands in; a server of one's own may want none."""
+    text = MINIMAL.replace("[model]", "allowed_users = [1]\n[model]") + FALLBACK
+    first, second = config.warnings(config.parse(text))
+    assert first.startswith("model.api_key is not set: api.openai.com will refuse")
+    assert second.startswith("model.fallback[0].api_key is not set: api.libertai.io will")
+    own = text.replace("[[model", 'base_url = "http://127.0.0.1:1"\n[[model')
+    assert len(config.warnings(config.parse(own))) == 1
+
+
 # --- Warnings ---
 
 
@@ -424,6 +489,110 @@ def test_unencrypted_addresses_elsewhere_are_a_warning() -> None:
     assert "model.base_url is http" in config.warnings(far)[0]
 
 
+WEB = (
+    MINIMAL.replace("[model]", "allowed_users = [1]\n[model]") + 'base_url = "http://127.0.0.1:1"\n'
+)
+
+
+@pytest.mark.parametrize("opened", ["127.0.0.1", "127.0.0.0/8", "0.0.0.0/0", "::1", "::/0"])
+def test_opening_this_machine_to_the_web_tools_is_a_warning(opened: str) -> None:
+    """A device of one's own network is what the key is for."""
+    (warning,) = config.warnings(config.parse(f'{WEB}[web]\nallow_private = ["{opened}"]\n'))
+    assert f"web.allow_private has {opened}" in warning
+    fine = config.parse(f'{WEB}[web]\nallow_private = ["192.168.1.10", "fd00::/8"]\n')
+    assert config.warnings(fine) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('allow_private = ["192.168.1.10/24"]', "addresses or networks"),
+        ('allow_private = ["printer.local"]', "addresses or networks"),
+        ('search = "altavista"', "searxng"),
+        ('search_url = "search.test"', "a URL"),
+        ("max_bytes = 0", "at least 1"),
+        ("timeout = 0", "above 0"),
+    ],
+)
+def test_the_webs_keys_are_checked(line: str, expected: str) -> None:
+    """A typing error in a network opens nothing, and in an engine's name finds nothing."""
+    problem = only_problem(f"{MINIMAL}[web]\n{line}\n")
+    assert problem.startswith("web.")
+    assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("lines", "missing"),
+    [
+        ('search = "searxng"', "web.search_url"),
+        ('search = "brave"', "web.search_key"),
+        ('search = "libertai"', "web.search_key"),
+    ],
+)
+def test_a_search_engine_without_what_it_needs_is_a_warning(lines: str, missing: str) -> None:
+    """It would refuse every search."""
+    (warning,) = config.warnings(config.parse(f"{WEB}[web]\n{lines}\n"))
+    assert f"{missing} is not set" in warning
+
+
+PRICED = '[[prices]]\nmodel = "m*"\ninput = 1\noutput = 2.5\n'
+
+
+def test_a_budget_in_money_without_a_price_is_a_warning() -> None:
+    """It refuses every message, which is safe and surely not meant."""
+    text = MINIMAL.replace("[model]", "allowed_users = [1]\n[model]")
+    text += 'base_url = "http://127.0.0.1:1"\n[budget]\nuser_day_money = 0.5\n'
+    (warning,) = config.warnings(config.parse(text))
+    assert "'m' has no price" in warning
+    assert config.warnings(config.parse(text + PRICED)) == []
+
+
+def test_a_model_that_stands_in_without_a_price_is_a_warning() -> None:
+    """What it costs is then a guess."""
+    text = MINIMAL.replace("[model]", "allowed_users = [1]\n[model]")
+    text += 'base_url = "http://127.0.0.1:1"\n[[model.fallback]]\nname = "n"\n'
+    text += 'base_url = "http://127.0.0.1:1"\n' + PRICED
+    assert config.warnings(config.parse(text)) == []
+    (warning,) = config.warnings(config.parse(text + "[budget]\nuser_day_money = 1\n"))
+    assert warning.startswith("model.fallback[0]: 'n' has no price in [[prices]]")
+
+
+def test_no_limit_for_a_day_is_a_warning() -> None:
+    """A bill may run away then."""
+    text = MINIMAL.replace("[model]", "allowed_users = [1]\n[model]")
+    text += 'base_url = "http://127.0.0.1:1"\n[budget]\nuser_day_tokens = 0\n'
+    assert config.warnings(config.parse(text)) == []
+    (warning,) = config.warnings(config.parse(text + "agent_day_tokens = 0\n"))
+    assert "no budget limits a day" in warning
+
+
+def test_prices_are_tables_in_their_order() -> None:
+    """The first that fits a model's name counts."""
+    first, second = config.parse(MINIMAL + PRICED + PRICED.replace("m*", "n")).prices
+    assert first == Price(model="m*", input=1.0, output=2.5)
+    assert (second.model, second.cached, second.currency) == ("n", None, "USD")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (PRICED.replace("1", "-1"), "prices: expected prices of at least 0"),
+        (PRICED + PRICED + 'currency = "EUR"\n', "prices: expected the same currency in all"),
+        (PRICED.replace("m*", ""), "prices: expected the name of a model in each"),
+        ('[[prices]]\nmodel = "m"\ninput = 1.0\n', "prices[0].output: missing"),
+        ("[budget]\nturn_tokens = -1\n", "budget.turn_tokens: expected a number of at least 0"),
+        ("context_window = 100\n", "model.context_window: expected 0, or at least 16384 tokens"),
+        ("[compaction]\nshare = 1.0\n", "compaction.share: expected from 0.2 to 0.9"),
+    ],
+)
+def test_money_that_makes_no_sense_is_refused(text: str, problem: str) -> None:
+    """Like every other value."""
+    with pytest.raises(ConfigError) as caught:
+        config.parse(MINIMAL + text)
+    (found,) = caught.value.problems
+    assert found.startswith(problem)
+
+
 def test_the_classes_can_be_made_in_code() -> None:
     """The demo and the tests make a configuration without a file."""
     made = Config(
@@ -436,3 +605,104 @@ def test_the_classes_can_be_made_in_code() -> None:
 
     assert made.telegram.token.reveal() == TOKEN
     assert TOKEN not in repr(made)
+
+
+# --- MCP servers ---
+
+SERVERS = """
+[mcp.files]
+command = ["npx", "-y", "files"]
+env = { LEVEL = "warn", KEY = { env = "FILES_KEY" } }
+cwd = "/srv"
+tools = ["read"]
+trust = ["read"]
+timeout = 5
+[mcp.far-off_2]
+url = "https://example.org/mcp"
+headers = { Authorization = { file = "/etc/token" } }
+trust = "all"
+"""
+
+
+def test_servers_are_tables_with_names_of_the_owners() -> None:
+    """Their secrets are references as everywhere, and are found with the others."""
+    found = config.parse(MINIMAL + SERVERS)
+
+    assert found.mcp["files"] == McpServer(
+        command=("npx", "-y", "files"),
+        env={"LEVEL": "warn", "KEY": Secret(env="FILES_KEY")},
+        cwd="/srv",
+        tools=("read",),
+        trust=("read",),
+        timeout=5.0,
+    )
+    assert found.mcp["far-off_2"].trust == "all"
+    keys = [key for key, _ in config.secrets(found)]
+    assert keys == [
+        "telegram.token",
+        "mcp.files.env.KEY",
+        "mcp.far-off_2.headers.Authorization",
+    ]
+    assert ("mcp", "files, far-off_2") in config.summary(found)
+
+
+@pytest.mark.parametrize(
+    ("server", "problem"),
+    [
+        ('[mcp.x]\nurl = "ftp://x"', "mcp.x.url: expected a URL"),
+        (
+            "[mcp.x]",
+            "mcp.x: expected either command (a program) or url (a server elsewhere), found neither",
+        ),
+        (
+            '[mcp.x]\ncommand = ["a"]\nurl = "http://x"',
+            "mcp.x: expected either command (a program) or url (a server elsewhere), found both",
+        ),
+        ('[mcp.x]\nurl = "http://x"\ncwd = "/"', "mcp.x: cwd means something only with command"),
+        ('[mcp.x]\ncommand = ["a"]\nheaders = {}', "mcp.x: headers means something only with url"),
+        ("[mcp.x]\ncommand = []", "mcp.x.command: expected a program and its arguments"),
+        ('[mcp.x]\ncommand = "npx a"', "mcp.x.command: expected an array, found the string"),
+        ('[mcp.x]\ncommand = ["a"]\ncwd = "srv"', "mcp.x.cwd: expected an absolute path"),
+        (
+            '[mcp.x]\ncommand = ["a"]\ntimeout = 0',
+            "mcp.x.timeout: expected a number from 1 to 3600",
+        ),
+        ('[mcp.x]\ncommand = ["a"]\ntools = []', "mcp.x.tools: expected at least one name"),
+        ('[mcp.x]\ncommand = ["a"]\ntrust = "yes"', 'mcp.x.trust: expected "read-only"'),
+        (
+            '[mcp.x]\ncommand = ["a"]\ntrusts = []',
+            'mcp.x.trusts: unknown key; did you mean "trust"?',
+        ),
+        (
+            '[mcp.x]\ncommand = ["a"]\nenv = { "A B" = "" }',
+            "mcp.x.env: expected names of environment",
+        ),
+        ('[mcp.x]\ncommand = ["a"]\nenv = { A = 1 }', "mcp.x.env.A: expected a reference"),
+        (
+            '[mcp.x]\nurl = "http://x"\nheaders = { A = "a\\nb" }',
+            "mcp.x.headers: expected names of HTTP",
+        ),
+        ('[mcp."X"]\ncommand = ["a"]', "mcp.X: expected a name of a-z, 0-9"),
+        ('[mcp.a__b]\ncommand = ["a"]', "mcp.a__b: expected a name of a-z, 0-9"),
+        ('[mcp.a_]\ncommand = ["a"]', "mcp.a_: expected a name of a-z, 0-9"),
+        (f'[mcp.{"a" * 25}]\ncommand = ["a"]', f"mcp.{'a' * 25}: expected a name of a-z, 0-9"),
+        ("[mcp]\nx = 1", "mcp.x: expected a table, found 1"),
+    ],
+)
+def test_what_is_wrong_with_a_server_is_said(server: str, problem: str) -> None:
+    """With the path of its key."""
+    assert only_problem(MINIMAL + server + "\n").startswith(problem)
+
+
+def test_no_message_shows_a_value_of_the_environment_or_a_header() -> None:
+    """Who writes a token where a reference belongs does not find it in the journal as well."""
+    text = MINIMAL + '[mcp.x]\nurl = "http://x"\nheaders = { "A B" = "s3cret" }\n'
+    assert "s3cret" not in only_problem(text)
+
+
+def test_a_server_that_is_reached_in_clear_is_a_warning() -> None:
+    """Unless it is on this machine."""
+    near = config.parse(MINIMAL + '[mcp.x]\nurl = "http://127.0.0.1:1/mcp"\n')
+    far = config.parse(MINIMAL + '[mcp.x]\nurl = "http://example.org/mcp"\n')
+    assert not [each for each in config.warnings(near) if "mcp" in each]
+    assert [each for each in config.warnings(far) if each.startswith("mcp.x.url is http")]

@@ -72,3 +72,12 @@ async def test_a_question_that_is_open_means_that_it_is_starting(
     assert code(report) == "code: off: no"
     await trio.sleep(2)
     assert code(report) == "code: starting"
+
+
+async def test_each_mcp_server_has_a_line(tmp_path: Path) -> None:
+    """In the chat and for `famulus status`."""
+    async with open_database(tmp_path / "famulus.db") as database:
+        report = report_of(database, CodeWatch(Answer(True, WORKS, trio.current_time())))
+        report.mcp = lambda: {"files": "up, 3 tools"}
+        assert report.lines()[-1] == "MCP files: up, 3 tools"
+        assert (await report.verb({}))["mcp files"] == "up, 3 tools"

@@ -269,3 +269,24 @@ def test_errors_are_described_on_one_line() -> None:
     group = ExceptionGroup("g", [ValueError("a\nb"), ValueError("a\nb"), KeyError("k")])
 
     assert describe(group) == "ValueError: a b; KeyError: 'k'"
+
+
+async def test_a_task_that_waits_says_for_how_long(autojump_clock: trio.testing.MockClock) -> None:
+    """None while it runs, and before it has ever failed."""
+    health = Health()
+
+    async def fail() -> None:
+        await trio.sleep(1)
+        raise OSError("gone")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(supervise, "web", fail, health=health))
+        await trio.sleep(0.5)
+        assert health.retry_in("web", 0.0) is None
+        await trio.sleep(0.6)
+        since = health.of("web").since
+        assert health.retry_in("web", since + 0.2) == pytest.approx(0.3)
+        assert health.retry_in("web", since + 9.0) == 0.0
+        await trio.sleep(0.6)
+        assert health.retry_in("web", since) is None
+        nursery.cancel_scope.cancel()

@@ -110,6 +110,24 @@ def place() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def skills() -> Iterator[Path]:
+    """A directory with one skill, open to be written by every account.
+
+    Not in /tmp if that can be: firejail gives each job another one.
+    """
+    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/opt" if IS_ROOT else None))
+    skill = path / "tried"
+    skill.mkdir()
+    (skill / "SKILL.md").write_text("the skill as it was")
+    for each in (path, skill, skill / "SKILL.md"):
+        each.chmod(0o777)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def try_executor(
     where: Path, who: AsWhom | None = None, *, launcher: tuple[str, ...] = (), **settings: Any
 ) -> Iterator[Running | Refused]:

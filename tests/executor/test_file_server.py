@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from executor import client, file_messages, file_server, incoming, protocol
 from executor.client import ExecutorClient, ExecutorUnavailable, FileClient
-from executor.errors import FileRefused
+from executor.errors import FileRefused, NoWorkspace
 from executor.file_messages import OPERATIONS, Answer, Request
 from executor.file_values import Content, Edit, Info, Listing, Written
 from executor.messages import Job
@@ -227,7 +227,7 @@ async def test_what_does_not_exist_is_not_made_by_looking(
 ) -> None:
     """A key with a slip of the pen is refused."""
     for look in (files.list, files.usage, files.discard):
-        with pytest.raises(FileRefused, match="no workspace w"):
+        with pytest.raises(NoWorkspace, match="no workspace w"):
             await look()
     assert workspaces.keys() == []
 
@@ -290,7 +290,7 @@ async def test_a_workspace_that_was_discarded_is_not_made_again_by_who_waited_fo
     await files.write("a", b"")
 
     async def look() -> None:
-        with pytest.raises(FileRefused, match="no workspace w"):
+        with pytest.raises(NoWorkspace, match="no workspace w"):
             await files.list()
 
     async with trio.open_nursery() as nursery, workspaces.hold("w"):

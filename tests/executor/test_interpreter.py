@@ -10,6 +10,7 @@ import pytest
 
 from executor import interpreter
 from executor.isolation.stack import Refused
+from executor.settings import Settings
 
 
 def python_in(prefix: Path, landmark: str = "pyvenv.cfg") -> str:
@@ -97,3 +98,30 @@ def test_a_relative_name_is_none(home: Path) -> None:
     python = os.path.relpath(python_in(home / "venv"))
     with pytest.raises(Refused, match="cannot run the interpreter"):
         check(python)
+
+
+def skills_at(path: Path, workspaces: Path) -> Settings:
+    return Settings(workspaces=str(workspaces), skills=str(path))
+
+
+def test_a_directory_of_skills_is_seen_by_the_jobs(home: Path, tmp_path: Path) -> None:
+    """As long as it is there; without one nothing is, and that is no refusal."""
+    (home / "skills").mkdir()
+    settings = skills_at(home / "skills", tmp_path / "workspaces")
+    interpreter.check_skills(settings, "famulus-exec")
+    assert interpreter.skills(settings) == (str(home / "skills"),)
+    (home / "skills").rmdir()
+    assert interpreter.skills(settings) == ()
+    interpreter.check_skills(Settings(), "famulus-exec")
+    assert interpreter.skills(Settings()) == ()
+
+
+def test_skills_are_refused_where_jobs_would_see_more(home: Path, tmp_path: Path) -> None:
+    """What holds homes or workspaces, lies in a workspace, is a link, or is not there."""
+    workspaces = tmp_path / "workspaces"
+    (workspaces / "house-1").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(home)
+    wrong = (home, tmp_path, workspaces / "house-1", tmp_path / "link", tmp_path / "none")
+    for path in wrong:
+        with pytest.raises(Refused):
+            interpreter.check_skills(skills_at(path, workspaces), "famulus-exec")

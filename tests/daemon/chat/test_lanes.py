@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from daemon.chat.lanes import FOR_PEOPLE, KEPT_SHARE, LaneBoard
-from daemon.store.turns import TurnRow
+from daemon.store.turnrow import TurnRow
 
 PLACES = 4
 
@@ -47,9 +47,9 @@ def test_a_waiting_turn_keeps_its_lane_and_frees_its_place() -> None:
     for each in (turn(1, "a"), turn(2, "a"), turn(3, "b")):
         board.put(each)
     assert take_all(board) == [1]
-    board.paused(1, "waiting")
+    board.paused(turn(1, "a", state="waiting"))
     assert take_all(board) == [3]
-    board.set_state(1, "ready")
+    board.put(turn(1, "a"))
     board.ended(3)
     assert take_all(board) == [1]
 
@@ -83,7 +83,7 @@ def test_a_turn_that_ended_in_the_queue_is_never_run() -> None:
 def test_what_is_not_on_the_board_is_none_of_its_business() -> None:
     board = LaneBoard(1)
     board.ended(7)
-    board.set_state(7, "ready")
+    board.paused(turn(7))
     assert board.take() is None
     assert (board.running, board.waiting) == (0, 0)
 
@@ -139,7 +139,7 @@ class Board(RuleBasedStateMachine):
         chosen = data.draw(st.sampled_from(self.running))
         self.running.remove(chosen)
         self.open[chosen] = attrs.evolve(self.open[chosen], state=state)
-        self.board.paused(chosen, state)
+        self.board.paused(self.open[chosen])
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
@@ -155,7 +155,7 @@ class Board(RuleBasedStateMachine):
     def make_ready(self, data: st.DataObject) -> None:
         chosen = data.draw(st.sampled_from(sorted(set(self.open) - set(self.running))))
         self.open[chosen] = attrs.evolve(self.open[chosen], state="ready")
-        self.board.set_state(chosen, "ready")
+        self.board.put(self.open[chosen])
 
     @invariant()
     def counts_agree(self) -> None:

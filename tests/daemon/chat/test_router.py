@@ -12,14 +12,16 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.chat import router as module
+from agent.budget import Tariff, day_of
+from agent.ports import TurnState
+from daemon.chat import hearing, router
 from daemon.chat.intake import CHANNEL, Access
 from daemon.chat.lanes import Lanes
 from daemon.chat.router import Router
 from daemon.store import boots, inbox, journal, outbox, turns
 from daemon.store.db import Database, open_database
 from daemon.store.outbox import HOLD_AFTER, Draft
-from daemon.store.turns import TurnRow
+from daemon.store.turnrow import TurnRow
 from daemon.store.values import Claim, Place
 from daemon.telegram.outbox import SHOW_HELD
 
@@ -27,9 +29,9 @@ BOT = "42"
 HERE = Place(CHANNEL, BOT, "1")
 
 
-async def never(_turn: TurnRow) -> bool:
+async def never(_turn: TurnRow) -> TurnState:
     await trio.sleep_forever()
-    return False
+    raise AssertionError
 
 
 class Bench:
@@ -100,9 +102,9 @@ async def test_rows_name_the_turn_they_went_into(bench: Bench) -> None:
 
 
 async def test_a_batch_is_routed_in_order(bench: Bench) -> None:
-    await bench.receive(*[bench.update(f"line {n}") for n in range(module.BATCH + 20)])
+    await bench.receive(*[bench.update(f"line {n}") for n in range(router.BATCH + 20)])
     assert [text for _, text in await bench.texts()] == [
-        f"line {n}" for n in range(module.BATCH + 20)
+        f"line {n}" for n in range(router.BATCH + 20)
     ]
 
 
@@ -266,14 +268,14 @@ async def test_a_poison_row_is_given_up_and_stops_nobody(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The supervisor runs the router again after each failure; here the test does."""
-    hear = module._hear
+    hear = hearing.hear
 
-    def poisoned(situation: Any, said: Any) -> int:
+    def poisoned(situation: Any, said: Any, while_busy: str) -> int:
         if said.text == "poison":
             raise ZeroDivisionError("a fault of ours")
-        return hear(situation, said)
+        return hear(situation, said, while_busy)
 
-    monkeypatch.setattr(module, "_hear", poisoned)
+    monkeypatch.setattr(hearing, "hear", poisoned)
     updates = [bench.update(text) for text in ("one", "poison", "two")]
     await bench.database.write(inbox.receive, CHANNEL, BOT, updates, None, time.time())
     failures = 0
@@ -320,3 +322,124 @@ def test_no_message_whatever_stops_the_router(tmp_path: Path, fields: dict[str, 
             return await bench.outcomes()
 
     assert None not in trio.run(route)
+
+
+# --- What comes while a turn runs ---
+
+
+async def busy(bench: Bench, while_busy: str) -> None:
+    """A turn that runs, and then something more that its person says."""
+    bench.router.while_busy = while_busy
+    await bench.say("paint it")
+    await bench.database.write(run_first)
+    await bench.say("in blue")
+
+
+def run_first(db: Any) -> None:
+    db.execute("UPDATE turns SET state = 'running' WHERE id = 1")
+
+
+@pytest.mark.parametrize(
+    ("while_busy", "texts", "outcomes"),
+    [
+        ("queue", [(1, "paint it"), (2, "in blue")], [None, None]),
+        ("steer", [(1, "paint it"), (1, "in blue")], [None]),
+        ("interrupt", [(1, "paint it"), (2, "in blue")], ["stopped", None]),
+    ],
+)
+async def test_a_message_during_a_turn_goes_where_the_owner_wants_it(
+    bench: Bench, while_busy: str, texts: list[tuple[int, str]], outcomes: list[str | None]
+) -> None:
+    """Behind the turn, into it, or in its place."""
+    await busy(bench, while_busy)
+    assert await bench.texts() == texts
+    assert [row[0] for row in await bench.all("SELECT outcome FROM turns")] == outcomes
+
+
+async def test_a_message_behind_a_question_queues_and_says_so(bench: Bench) -> None:
+    """Whoever forgot the question is reminded of it, whatever the policy."""
+    bench.router.while_busy = "interrupt"
+    await bench.say("pay")
+
+    def wait(db: Any) -> None:
+        db.execute("UPDATE turns SET state = 'waiting', waiting_for = 'approval'")
+
+    await bench.database.write(wait)
+    await bench.say("are you there?")
+    assert await bench.replies() == [hearing.WAITING]
+    assert len(await bench.all("SELECT 1 FROM turns WHERE state <> 'ended'")) == 2
+
+
+# --- What it takes, and making room ---
+
+
+async def use(bench: Bench, user: str, tokens: int) -> None:
+    """Let somebody have used so many tokens today."""
+
+    def enter(db: Any) -> None:
+        today = day_of(time.time())
+        for table, key, whose in (("usage", "user", user), ("agent_usage", "agent", "house")):
+            db.execute(
+                f"INSERT INTO {table} ({key}_id, day, calls, prompt_tokens) VALUES (?, ?, 1, ?)"
+                " ON CONFLICT DO UPDATE SET prompt_tokens = prompt_tokens + excluded.prompt_tokens",
+                (whose, today, tokens),
+            )
+
+    await bench.database.write(enter)
+
+
+async def two_people(bench: Bench) -> None:
+    await bench.say("hello", chat=1)
+    await bench.say("hello", chat=2)
+    (ada,), (bob,) = await bench.all("SELECT user_id FROM identities ORDER BY external_id")
+    await use(bench, ada, 1234)
+    await use(bench, bob, 777)
+
+
+async def test_usage_tells_a_person_his_own(bench: Bench) -> None:
+    """Today with the budget, and this month; nothing of anybody else."""
+    bench.router.tariff = Tariff()
+    await two_people(bench)
+    await bench.say("/usage", chat=1)
+    (reply,) = await bench.replies()
+    assert "You, today (UTC): 1,234 tokens in 1 call" in reply
+    assert "of 2,000,000 tokens" in reply
+    assert "777" not in reply
+    assert "Everybody" not in reply
+
+
+@pytest.mark.parametrize("how", ["the only one allowed", "the role"])
+async def test_usage_tells_the_owner_everything(bench: Bench, how: str) -> None:
+    """Sums, and each person."""
+    await two_people(bench)
+    if how == "the role":
+        await bench.database.write(
+            lambda db: db.execute(
+                "UPDATE users SET role = 'owner' WHERE id ="
+                " (SELECT user_id FROM identities WHERE external_id = '1')"
+            )
+        )
+    else:
+        bench.router.owner = "1"
+    await bench.say("/usage", chat=1)
+    (reply,) = await bench.replies()
+    assert "Everybody, today (UTC): 2,011 tokens" in reply
+    assert "  Ada: 777 tokens" in reply
+
+
+async def test_compact_is_a_row_and_tells_when(bench: Bench) -> None:
+    """At once, or when the turn has ended; the rows outlive the process."""
+    asked: list[str] = []
+    bench.router.compact = asked.append
+    await bench.say("/compact")
+    await bench.say("hello")
+    await bench.say("/compact")
+    await bench.say("/stop")
+    await bench.say("/compact")
+    nothing, later, _, now = await bench.replies()
+    assert nothing.startswith("There is nothing")
+    assert later.startswith("When I am done")
+    assert now.startswith("I am summing up")
+    ((session,),) = await bench.all("SELECT id FROM sessions")
+    assert asked == [session] * 3, "/stop ends what the summary waited for"
+    assert await bench.all("SELECT wanted_at IS NOT NULL FROM compacting") == [(1,)]

@@ -2,132 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from agent.loop import INTERRUPTED, Limits
+from agent.loop import INTERRUPTED
 from agent.ports import ModelFailed, OutFile, ToolOutcome, TurnLost
-from agent.tools.code import Runner
-from agent.transcript import Answer, CallRequest, ToolCall
-from daemon.chat.journal import CROWDED, WORDLESS, TurnJournal
-from daemon.chat.lanes import Lanes
-from daemon.chat.turn import TurnRunner, workspace_key
+from agent.transcript import UNCOUNTED, Answer, CallRequest, ToolCall, Usage
+from daemon.chat.drafts import CROWDED, WORDLESS
+from daemon.chat.journal import TurnJournal, Wakes
+from daemon.chat.memory import MemoryKeeper
+from daemon.chat.mind import Mind
+from daemon.chat.toolset import workspace_key
 from daemon.spool import Spool
-from daemon.store import boots, journal, people, turns
+from daemon.store import boots, journal, people, turnrow, turns
 from daemon.store.db import Database, open_database
-from daemon.store.turns import MAX_ATTEMPTS, TurnRow
+from daemon.store.turns import MAX_ATTEMPTS
 from daemon.store.values import Claim, Place
-from executor.client import ExecutorClient, Job, Result
+from executor.client import ExecutorClient, FileClient, Job, Result
 from executor.messages import Artifact, parse_workspace
+from tests.daemon.chat.turnbench import Bench, bench_with
 
-HERE = Place("telegram", "42", "1")
 SUM = CallRequest("c1", "calculate_expression", '{"expression": "2 + 2"}')
 BASH = CallRequest("c2", "bash", '{"command": "ls"}')
-
-
-class FakeModel:
-    """Answers from a list; each answer may be an exception, or an event to wait for first."""
-
-    def __init__(self, *answers: Answer | Exception | trio.Event) -> None:
-        self.answers = list(answers)
-        self.asked: list[Sequence[dict[str, Any]]] = []
-        self.waiting = trio.Event()
-
-    async def complete(
-        self,
-        messages: Sequence[dict[str, Any]],
-        tools: Sequence[dict[str, Any]],
-        *,
-        on_text: Callable[[str], None] | None = None,
-    ) -> Answer:
-        self.asked.append(messages)
-        answer = self.answers.pop(0)
-        if isinstance(answer, trio.Event):
-            self.waiting.set()
-            await answer.wait()
-            answer = self.answers.pop(0)
-        if isinstance(answer, Answer):
-            return answer
-        assert isinstance(answer, Exception)
-        raise answer
-
-
-class Bench:
-    def __init__(self, database: Database, boot: str, model: FakeModel, executor: Runner) -> None:
-        self.database, self.boot, self.model = database, boot, model
-        self.woken = trio.Event()
-        self.places: list[Place] = []
-        self.spool = Spool(database.path.parent / "spool")
-        runner = TurnRunner(
-            database,
-            boot,
-            model,
-            "fake",
-            executor,
-            "",
-            "UTC",
-            Limits(),
-            self._wake,
-            lambda: self.lanes.closing,
-            self.spool,
-        )
-        self.lanes = Lanes(database, 4, runner.run, self._wake)
-
-    def _wake(self, place: Place) -> None:
-        self.places.append(place)
-        self.woken.set()
-
-    async def say(self, text: str, place: Place = HERE) -> TurnRow:
-        def create(db: Any) -> TurnRow:
-            session = people.ensure_session(db, place, 0.0)
-            now = time.time()
-            return turns.create(db, session, text=text, asked_at=now, now=now)
-
-        return await self.database.write(create)
-
-    async def all(self, statement: str) -> list[tuple[Any, ...]]:
-        def read(db: Any) -> list[tuple[Any, ...]]:
-            return [tuple(row) for row in db.execute(statement).fetchall()]
-
-        return await self.database.read(read)
-
-    async def parts(self) -> list[str]:
-        found = await self.all("SELECT json_extract(params, '$.text') FROM outbox ORDER BY id")
-        return [row[0] for row in found]
-
-    async def answered(self, turns: int) -> None:
-        """Wait until so many answers were queued."""
-        while len(await self.parts()) < turns:
-            await self.woken.wait()
-            self.woken = trio.Event()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self.lanes.run)
-            yield
-            nursery.cancel_scope.cancel()
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     async with open_database(tmp_path / "famulus.db") as opened:
         yield opened
-
-
-async def bench_with(
-    database: Database, tmp_path: Path, *answers: Any, executor: Runner | None = None
-) -> Bench:
-    boot = await database.write(boots.begin, "test", 0.0)
-    nobody = ExecutorClient(str(tmp_path / "none.sock"))
-    return Bench(database, boot, FakeModel(*answers), executor or nobody)
 
 
 async def test_a_turn_with_a_tool_is_answered(database: Database, tmp_path: Path) -> None:
@@ -193,6 +102,28 @@ async def test_what_was_said_before_a_cut_is_kept(database: Database, tmp_path: 
         await bench.woken.wait()
     (part,) = await bench.parts()
     assert part.startswith("Once upon a\n\n[The answer breaks off here. Lost.]")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "lost"),
+    [
+        (Answer("hi", usage=Usage(900, 0, 50), lost=UNCOUNTED * 2), 2),
+        (ModelFailed("Lost.", "cut", lost=UNCOUNTED * 3), 3),
+        (ModelFailed("No key.", "HTTP 401", lost=()), 0),
+    ],
+)
+async def test_attempts_that_were_lost_are_counted(
+    database: Database, tmp_path: Path, outcome: Answer | ModelFailed, lost: int
+) -> None:
+    """Whether an answer came in the end or not, each as what was set aside for the call."""
+    bench = await bench_with(database, tmp_path, outcome)
+    await bench.say("hello")
+    async with bench.running():
+        await bench.woken.wait()
+    ((reserved, unknown),) = await bench.all(
+        "SELECT c.reserved_tokens, u.unknown_tokens FROM model_calls AS c, agent_usage AS u"
+    )
+    assert (reserved > 0, unknown) == (True, lost * reserved)
 
 
 @pytest.mark.parametrize("text", ["", " \n\t "])
@@ -293,11 +224,35 @@ async def test_what_the_model_is_told_of_a_file_is_what_becomes_of_it(
     bench = await bench_with(database, tmp_path)
     bench.spool = Spool(bench.spool.path, most_bytes=100)
     ours, call = await begun_call(bench)
-    text = await ours.tool_finished(call, ToolOutcome("drawn", files=(OutFile(name, data),)))
+    result = await ours.tool_finished(call, ToolOutcome("drawn", files=(OutFile(name, data),)))
+    assert result is not None
+    text = result.text
     assert text == f"drawn\n[{said}]"
     methods = await bench.all("SELECT method FROM outbox")
     expected = "sendPhoto" if "picture" in said else "sendDocument"
     assert methods == ([(expected,)] if said.startswith("sent") else [])
+
+
+@pytest.mark.parametrize(
+    ("caption", "kept"),
+    [
+        ("", {}),
+        (" By month. ", {"caption": "By month."}),
+        ("x" * 2000, {"caption": "x" * 959 + "…"}),
+    ],
+)
+async def test_a_caption_is_queued_with_its_file(
+    database: Database, tmp_path: Path, caption: str, kept: dict[str, str]
+) -> None:
+    """As much of it as Telegram shows below a label."""
+    bench = await bench_with(database, tmp_path)
+    ours, call = await begun_call(bench)
+    outcome = ToolOutcome("", files=(OutFile("p.png", PIXEL, caption),))
+    result = await ours.tool_finished(call, outcome)
+    assert result is not None
+    assert result.text == "[sent to the chat: p.png (picture)]"
+    ((params,),) = await bench.all("SELECT params FROM outbox")
+    assert json.loads(params) == kept
 
 
 async def test_a_file_that_cannot_be_sent_is_named_to_the_model(
@@ -354,9 +309,10 @@ async def test_a_new_conversation_begins_without_variables(
 async def begun_call(bench: Bench) -> tuple[TurnJournal, ToolCall]:
     """A turn that waits for the end of a job."""
     turn = await bench.say("plot")
-    ours = TurnJournal(bench.database, turn.id, bench.boot, "fake", bench._wake, bench.spool)
+    wakes = Wakes(bench._wake, bench.lanes.put, bench.lanes.dropped)
+    ours = TurnJournal(bench.database, turn.id, bench.boot, "fake", wakes, bench.spool)
     await ours.load()
-    intent = await ours.intend_model_call(1)
+    intent = (await ours.intend_model_call(1)).call
     (call,) = await ours.answered(intent, Answer("", (PLOT,)))
     await ours.intend_tool_call(call)
     return ours, call
@@ -415,6 +371,23 @@ async def test_a_turn_goes_on_from_its_last_row(database: Database, tmp_path: Pa
     assert await bench.parts() == ["done"]
 
 
+async def test_calls_that_open_a_run_side_by_side_claim_it_once(
+    database: Database, tmp_path: Path
+) -> None:
+    """A turn that is gone on with may begin with several tools at once."""
+    bench = await bench_with(database, tmp_path, Answer("done"))
+    turn = await bench.say("add up")
+
+    def asked(db: Any) -> None:
+        journal.add_answer(db, turn.id, Answer("", (SUM, SUM, SUM)), 0.0)
+
+    await database.write(asked)
+    async with bench.running():
+        await bench.woken.wait()
+    assert await bench.parts() == ["done"]
+    assert await bench.all("SELECT attempts FROM turns") == [(1,)]
+
+
 async def test_closing_gives_a_turn_back_at_its_next_journal_point(
     database: Database, tmp_path: Path
 ) -> None:
@@ -471,7 +444,7 @@ async def test_a_forward_that_joins_a_running_turn_is_read_by_the_model(
         await bench.model.waiting.wait()
 
         def join(db: Any) -> None:
-            turns.add_user_message(db, turn.id, "[forwarded] a story", 0.0)
+            turnrow.add_user_message(db, turn.id, "[forwarded] a story", 0.0)
             turns.begin_afresh(db, turn.id)
 
         await database.write(join)
@@ -513,3 +486,62 @@ async def test_a_hopeless_turn_whose_rows_make_no_sense_keeps_no_lane_from_start
             await bench.woken.wait()
     (given_up, _) = await bench.parts()
     assert broken.ref in given_up
+
+
+async def test_a_later_request_begins_with_the_earlier_one_to_the_byte(
+    database: Database, tmp_path: Path
+) -> None:
+    """System prompt, times and tool results included: what the provider has cached stays good."""
+    answers = (Answer("", (SUM, SUM)), Answer("It is 4."), Answer("Still 4."))
+    bench = await bench_with(database, tmp_path, *answers)
+    await bench.say("2 + 2?")
+    await bench.say("are you sure?")
+    async with bench.running():
+        await bench.answered(2)
+    first, second, third = (list(messages) for messages in bench.model.asked)
+    assert second[: len(first)] == first
+    assert third[: len(second)] == second
+    assert "\n\n[Sent " in third[-1]["content"]
+
+
+async def test_memory_is_looked_at_after_work_and_not_after_talk(
+    database: Database, tmp_path: Path
+) -> None:
+    """So that rows are as new as the files for a search, and a plain turn costs nothing more."""
+    bench = await bench_with(database, tmp_path, Answer("hi"), Answer("", (SUM,)), Answer("4"))
+    looked: list[str] = []
+
+    def files(workspace: str) -> FileClient:
+        looked.append(workspace)
+        return ExecutorClient(str(tmp_path / "none.sock")).files(workspace)
+
+    mind = Mind(database, keeper=MemoryKeeper(database, files))
+    bench.runner = evolve(bench.runner, mind=mind)
+    await bench.say("hello")
+    await bench.say("2 + 2?")
+    async with bench.running():
+        await bench.answered(2)
+        while bench.lanes.board.running:
+            await trio.lowlevel.checkpoint()
+    assert looked == ["house-42-1"] * 2  # for the first turn's snapshot, and after the second
+
+
+async def test_what_is_said_to_a_running_turn_is_the_same_to_the_byte_later(
+    database: Database, tmp_path: Path
+) -> None:
+    """With the time at which it came: as it is read while the turn runs, and from its row."""
+    held = trio.Event()
+    bench = await bench_with(database, tmp_path, held, Answer("", (SUM,)), Answer("In blue."))
+    turn = await bench.say("paint it")
+    async with bench.running():
+        await bench.model.waiting.wait()
+        await database.write(turns.add_user_message, turn.id, "in blue", 5_000.0)
+        held.set()
+        await bench.answered(1)
+    later = await bench_with(database, tmp_path, Answer("Welcome."))
+    await later.say("thanks")
+    async with later.running():
+        await later.answered(2)
+    second, third = list(bench.model.asked[1]), list(later.model.asked[0])
+    assert second[-1]["content"] == "in blue\n\n[Sent 1970-01-01 01:23 (UTC)]"
+    assert third[: len(second)] == second

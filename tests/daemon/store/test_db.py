@@ -190,6 +190,7 @@ def test_what_cannot_be_opened_now_may_be_later(tmp_path: Path) -> None:
 def test_every_table_is_strict(db: sqlite3.Connection) -> None:
     rows = db.execute(
         "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '%sqlite%'"
+        " AND name NOT LIKE 'passages%'"  # the tables behind the index are FTS5's own
     ).fetchall()
     assert len(rows) >= 15
     assert [name for name, sql in rows if "STRICT" not in sql] == []

@@ -8,13 +8,37 @@ from collections.abc import Iterator
 
 import pytest
 
+from agent.budget import Price, Tariff
+from agent.ports import Subtask
+from agent.sizes import Sizes
 from agent.transcript import Answer, CallRequest
-from daemon.chat import recovery
-from daemon.store import boots, inbox, journal, money, outbox, people, status, turns
+from daemon.chat import compaction, recovery
+from daemon.store import (
+    approvals,
+    boots,
+    children,
+    compactions,
+    heartbeats,
+    history,
+    inbox,
+    journal,
+    money,
+    notes,
+    outbox,
+    people,
+    search,
+    status,
+    turnrow,
+    turns,
+    usage,
+)
+from daemon.store.notes import Cut, Note
 from daemon.store.outbox import HOLD_AFTER, Draft, Part, destination_of
-from daemon.store.values import Claim, Place
+from daemon.store.search import Question
+from daemon.store.values import Claim, Home, Place
 
 HERE = Place("telegram", "42", "1")
+HOME: Home = ("house", "telegram", "42", "1")
 NEVER = 10**9  # an id that no row comes to
 # Indexes over rows that are open, due or in trouble. All others are over the whole history.
 SMALL = {
@@ -22,11 +46,22 @@ SMALL = {
     "inbox_dead",
     "turns_open",
     "turns_dead",
+    "approvals_open",
     "model_calls_running",
+    "compacting_wanted",
     "outbox_due",
     "outbox_trouble",
 }
-HISTORY = {"inbox", "turns", "messages", "tool_calls", "model_calls", "outbox"}
+HISTORY = {"inbox", "turns", "messages", "tool_calls", "model_calls", "outbox", "compactions"} | {
+    "approvals",
+    "a",
+    "c",
+    "child",
+    "notes",
+    "memory_files",
+    "t",  # the turns, where they are joined with what belongs to them
+    "m",
+}
 # Columns that nearly every row of a single bot has in common.
 COMMON = {"channel=?", "account=?", "state=?"}
 
@@ -60,7 +95,8 @@ def work(db: sqlite3.Connection) -> int:
     address = journal.read_pages(db, turn.id).address
     journal.hold(db, Claim(turn.id, boot, first=True, seen=NEVER), 1.0)
     claim = Claim(turn.id, boot, first=False, seen=NEVER)
-    call = money.intend(db, claim, address, "model", 5, 1.0)
+    tariff = Tariff((Price(model="*", input=1.0, output=1.0),))
+    call = money.intend(db, claim, address, money.Request("model", 5, tariff), 1.0)
     money.settle(db, call, Answer("x"), None, 2.0)
     (tool,) = journal.add_answer(db, turn.id, Answer("", (CallRequest("a", "b", "{}"),)), 1.0)
     journal.intend_tool_call(db, claim, tool.id, 1.0)
@@ -92,6 +128,80 @@ def send(db: sqlite3.Connection, turn_id: int) -> None:
     people.move_chat(db, HERE, "-1001")
 
 
+def sum_up(db: sqlite3.Connection) -> None:
+    """Everything that a summary reads and writes, and what /usage does."""
+    session, user = people.ensure_session(db, HERE, 0.0), people.ensure_user(db, "t", "1", "A", 0.0)
+    turn = turns.create(db, session, text="hi", asked_at=1.0, now=1.0, payer_id=user)
+    boot = boots.begin(db, "test", 0.0)
+    address = journal.read_address(db, turn.id)
+    claim = Claim(turn.id, boot, first=False, seen=0)
+    call = money.intend(db, claim, address, money.Request("model", 5), 1.0)
+    money.settle(db, call, Answer("x"), None, 2.0)
+    turns.end(db, turn.id, "answered", 2.0)
+    compactions.want(db, session, 1.0)
+    compactions.wanted(db)
+    sizes = Sizes()
+    case = compaction.find(db, session, sizes, 3.0)
+    assert case is not None
+    means = compaction.Means(NotImplemented, "model", NotImplemented)
+    call = compaction.intend(db, case, money.Request("model", 5), boot, 3.0)
+    new = compactions.New(session, turn.id, 1, "summary", call, 9, 3)
+    assert compaction.put(db, case, new, Answer("summary"), means, 4.0)
+    assert compaction.find(db, session, sizes, 5.0) is None
+    usage.of_person(db, user, Tariff(), 5.0)
+    journal.read_pages(db, turn.id)
+
+
+def remember(db: sqlite3.Connection, turn_id: int) -> None:
+    """What the tools over a chat's records do."""
+    notes.save(db, HOME, Note("title", "words", 1.0, 5.0))
+    notes.get(db, HOME, "title", 2.0)
+    notes.newest(db, HOME, Cut(5, 0), 2.0)
+    assert notes.search(db, HOME, "words", Cut(5, 0), 2.0).total == 1
+    assert len(search.search(db, Question(HOME, "hi words", NEVER, 2.0), 5).hits) == 2
+    notes.delete(db, HOME, "title", 2.0)
+    notes.prune(db, 9.0)
+    history.extents(db, turn_id)
+    history.trim(db, turn_id, 0)
+
+
+def wait(db: sqlite3.Connection) -> None:
+    """A turn that asks a person and hands work over, and all that ends such waits."""
+    session, boot = people.ensure_session(db, HERE, 0.0), boots.begin(db, "test", 0.0)
+    turn = turns.create(db, session, text="pay and cook", asked_at=1.0, now=1.0)
+    journal.hold(db, Claim(turn.id, boot, first=True, seen=NEVER), 1.0)
+    claim = Claim(turn.id, boot, first=False, seen=NEVER)
+    requests = tuple(CallRequest("", name, "{}") for name in ("pay", "pay", "hand", "spawn"))
+    pay, again, hand, spawn = journal.add_answer(db, turn.id, Answer("", requests), 1.0)
+    refs = [approvals.ask(db, turn.id, call.id, "what", 1.0) for call in (pay, again)]
+    child = children.begin(db, turn.id, hand.id, Subtask("task", "cook", waits=True), 1.0)
+    helper = children.begin(db, turn.id, spawn.id, Subtask("task", "brew"), 1.0)
+    assert turns.park(db, claim, 1.0, child=False) == "waiting"
+    approvals.find(db, HERE)
+    assert approvals.holds_up(db, turn.id)
+    assert approvals.answer(db, refs[0], "granted", 2.0).turn is not None
+    assert approvals.standing(db, refs[0], None) == "unknown"
+    recovery.pass_deadlines(db, approvals.WAIT_SECONDS + 2.0)
+    journal.hold(db, Claim(turn.id, boot, first=True, seen=NEVER), 2.0)
+    assert turns.park(db, claim, 1.0, child=True) == "waiting"
+    children.report(db, helper.id, "brewed", 2.0)
+    assert turns.end(db, child.id, "answered", 2.0, said="soup").parent is not None
+    turns.bequeath(
+        db, turn.id, [(turnrow.add_user_message(db, turn.id, "more", 2.0), "more", 2.0)], 2.0
+    )
+    turns.stop(db, session, 2.0)
+    turns.stop(db, session, 2.0)
+    turns.stop(db, session, 2.0)
+    beat(db)
+
+
+def beat(db: sqlite3.Connection) -> None:
+    heartbeats.take_due(db, 5.0, 10.0)
+    due, *_ = heartbeats.take_due(db, 5.0, 20.0)
+    heartbeats.begin(db, due, "look", 20.0)
+    assert heartbeats.begin(db, due, "look", 20.0) is None
+
+
 def start(db: sqlite3.Connection) -> None:
     outbox.recover(db)
     recovery.take_over(db, 5.0)
@@ -113,7 +223,10 @@ def test_every_statement_finds_its_rows_by_an_index(
 ) -> None:
     take_in(db)
     turn_id = work(db)
+    remember(db, turn_id)
     send(db, turn_id)
+    sum_up(db)
+    wait(db)
     start(db)
     db.set_trace_callback(None)
     # What is returned is shown as a scan of the whole table, which it is not.

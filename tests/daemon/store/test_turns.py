@@ -12,12 +12,11 @@ from agent.transcript import (
     CallRequest,
     CallState,
     ToolResult,
-    Usage,
     User,
 )
-from daemon.store import boots, journal, money, outbox, people, turns
+from daemon.store import boots, journal, outbox, people, turnrow, turns
 from daemon.store.outbox import Draft
-from daemon.store.turns import TurnRow
+from daemon.store.turnrow import TurnRow
 from daemon.store.values import Claim, Place
 
 PLACE = Place("telegram", "42", "1")
@@ -75,7 +74,7 @@ def test_a_turn_that_was_stopped_cannot_be_stepped(
 ) -> None:
     turn = begin(db, session)
     held = claim(db, turn, boot)
-    assert turns.stop(db, session, 3.0) == (turn.id, 0)
+    assert turns.stop(db, session, 3.0) == turns.Stopped((turn.id,))
     with pytest.raises(journal.NotOurs):
         journal.hold(db, held, 4.0)
 
@@ -86,7 +85,7 @@ def test_a_run_that_has_not_read_the_newest_text_cannot_claim(
     """A forward that joins between the reading and the claim must not go unread."""
     turn = begin(db, session)
     seen = journal.read_pages(db, turn.id).last_message
-    turns.add_user_message(db, turn.id, "and this", 2.0)
+    turnrow.add_user_message(db, turn.id, "and this", 2.0)
     with pytest.raises(journal.NotOurs):
         journal.hold(db, Claim(turn.id, boot, first=True, seen=seen), 2.0)
 
@@ -125,7 +124,7 @@ def test_a_turn_that_keeps_failing_is_given_up(
         assert turns.give_up_hopeless(db, 2.0) == []
         claim(db, turn, boot)
         turns.recover(db)
-    assert [dead.id for dead in turns.give_up_hopeless(db, 2.0)] == [turn.id]
+    assert [dead.turn.id for dead in turns.give_up_hopeless(db, 2.0)] == [turn.id]
     assert turns.open_turns(db) == []
 
 
@@ -152,7 +151,7 @@ def test_ending_a_turn_gives_every_open_call_its_result(
     turns.end(db, turn.id, "stopped" if end == "stop" else end, 5.0)
     assert results_per_call(db) == [1, 1]
     texts = [e.text for e in journal.read_pages(db, turn.id).turn if isinstance(e, ToolResult)]
-    assert texts == ["noon", turns.CUT_OFF]
+    assert texts == [turns.CUT_OFF, "noon"], "in the order asked for"
 
 
 def test_a_call_that_never_began_is_said_not_to_have_run(
@@ -191,8 +190,8 @@ def test_a_turn_is_read_back_as_it_was_written(
     (call,) = journal.add_answer(db, turn.id, Answer("wait", (BASH,)), 3.0)
     journal.intend_tool_call(db, held, call.id, 3.0)
     pages = journal.read_pages(db, turn.id)
-    assert pages.history == (User("before"), Assistant("fine"))
-    assert pages.turn[0] == User("run it")
+    assert pages.history == (User("before", 1.0), Assistant("fine"))
+    assert pages.turn[0] == User("run it", 1.0)
     assert isinstance(pages.turn[1], Assistant)
     (read,) = pages.turn[1].calls
     assert (read.id, read.request, read.state) == (call.id, BASH, CallState.RUNNING)
@@ -206,14 +205,14 @@ def test_later_messages_are_not_in_the_context_of_an_earlier_turn(
     first = begin(db, session, "one")
     begin(db, session, "two")
     pages = journal.read_pages(db, first.id)
-    assert (pages.history, pages.turn) == ((), (User("one"),))
+    assert (pages.history, pages.turn) == ((), (User("one", 1.0),))
 
 
 def test_a_new_conversation_leaves_the_old_one_out(db: sqlite3.Connection, session: str) -> None:
     turns.end(db, begin(db, session, "old").id, "answered", 2.0)
     people.begin_again(db, session)
     pages = journal.read_pages(db, begin(db, session, "new").id)
-    assert (pages.history, pages.turn) == ((), (User("new"),))
+    assert (pages.history, pages.turn) == ((), (User("new", 1.0),))
 
 
 def test_text_that_sqlite_cannot_hold_is_mended(db: sqlite3.Connection, session: str) -> None:
@@ -234,46 +233,6 @@ def test_the_model_learns_what_did_not_reach_the_chat(db: sqlite3.Connection, se
     assert "400 Bad Request: no" in pages.history[1].text
 
 
-# --- Money ---
-
-
-def usage(db: sqlite3.Connection) -> tuple[int, ...]:
-    row = db.execute(
-        "SELECT calls, reserved_tokens, prompt_tokens, completion_tokens FROM usage"
-    ).fetchone()
-    return tuple(row)
-
-
-def test_what_is_reserved_is_settled_by_what_was_used(
-    db: sqlite3.Connection, session: str, boot: str
-) -> None:
-    turn = begin(db, session)
-    held = claim(db, turn, boot)
-    address = journal.read_pages(db, turn.id).address
-    call = money.intend(db, held, address, "m", 500, 3.0)
-    assert usage(db) == (0, 500, 0, 0)
-    money.settle(db, call, Answer("hi", usage=Usage(120, 100, 7)), None, 4.0)
-    assert usage(db) == (1, 0, 120, 7)
-
-
-@pytest.mark.parametrize("how", ["abandoned", "failed", "turn stopped"])
-def test_a_call_without_outcome_gives_its_reservation_back(
-    db: sqlite3.Connection, session: str, boot: str, how: str
-) -> None:
-    turn = begin(db, session)
-    held = claim(db, turn, boot)
-    call = money.intend(db, held, journal.read_pages(db, turn.id).address, "m", 500, 3.0)
-    if how == "abandoned":
-        money.abandon(db, "killed", 4.0)
-    elif how == "failed":
-        money.settle(db, call, None, "HTTP 500", 4.0)
-    else:
-        turns.stop(db, session, 4.0)
-    assert usage(db) == (1, 0, 0, 0)
-    state = db.execute("SELECT state FROM model_calls").fetchone()[0]
-    assert state == ("failed" if how == "failed" else "unknown")
-
-
 # --- Gathering ---
 
 
@@ -285,8 +244,8 @@ def test_a_gathering_waits_for_its_deadline(db: sqlite3.Connection, session: str
     assert turns.gathering(db, session, "album 9") == turn
     assert turns.gathering(db, session, "album 8") is None
     assert turns.ripen(db, 1.9) == []
-    assert turns.ripen(db, 2.0) == [turn.id]
-    assert turns.get(db, turn.id).state == "ready"
+    assert [each.id for each in turns.ripen(db, 2.0)] == [turn.id]
+    assert turnrow.get(db, turn.id).state == "ready"
     assert turns.gathering(db, session, "album 9") is None
 
 
@@ -296,7 +255,7 @@ def test_a_gathering_does_not_wait_for_a_clock_that_was_set_back(
     turn = turns.create(
         db, session, text="part 1", asked_at=1.0, now=9e5, gather_key="album 9", deadline=9e5 + 1
     )
-    assert turns.ripen(db, 1.0) == [turn.id]
+    assert [each.id for each in turns.ripen(db, 1.0)] == [turn.id]
 
 
 def test_a_turn_whose_task_has_ended_is_nobodys(
@@ -304,10 +263,10 @@ def test_a_turn_whose_task_has_ended_is_nobodys(
 ) -> None:
     turn = begin(db, session)
     claim(db, turn, boot)
-    assert turns.let_go(db, turn.id) == "ready"
+    assert turns.let_go(db, turn.id).state == "ready"
     claim(db, turn, boot)
     turns.end(db, turn.id, "answered", 2.0)
-    assert turns.let_go(db, turn.id) == "ended"
+    assert turns.let_go(db, turn.id).state == "ended"
 
 
 def test_a_run_that_an_orderly_end_cut_off_is_not_counted(

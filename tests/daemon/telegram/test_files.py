@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+from attrs import evolve
 
 from daemon.demo.botapi import BotApiServer
 from daemon.demo.faults import Fault
@@ -374,6 +375,32 @@ def test_a_late_file_says_what_it_answers() -> None:
     part = rows.Part(1, HERE, 1, media.PHOTO, {}, 1, 0, "plot it", 1.0, "key", "p.png")
     assert "caption" not in address(part, 60.0)
     assert address(part, day)["caption"].startswith('Re "plot it", 01 Jan 00:00 UTC:')
+
+
+def test_a_caption_stands_below_the_labels() -> None:
+    """Whatever has to be said about a file, its own words are still there."""
+    day = 86400.0
+    params = {"caption": "Sales by month"}
+    part = rows.Part(1, HERE, 1, media.PHOTO, params, 1, 1, "plot it", 1.0, "key", "p.png")
+    late = 'Re "plot it", 01 Jan 00:00 UTC:\n'
+    assert address(part, 60.0)["caption"] == f"{MAYBE_TWICE}Sales by month"
+    assert late in address(part, day)["caption"]
+    assert address(part, day)["caption"].endswith("\nSales by month")
+    assert address(evolve(part, doubts=0), 60.0)["caption"] == "Sales by month"
+
+
+async def test_a_caption_comes_with_its_file_however_often_it_is_sent(
+    demo: DemoServers, database: Database, sender: Outbox, spool: Spool
+) -> None:
+    """In doubt below the label; no answer came to the first."""
+    demo.bot.faults.add(Fault.cut_after(method="sendPhoto"))
+    captioned = evolve(draft(spool, "p.png", PNG), params={"caption": "one"})
+    plain = evolve(draft(spool, "t.txt", b"text"), params={"caption": "two"})
+    await queue(database, captioned, plain)
+    sender.wake(HERE)
+    twice = ("photo", f"{MAYBE_TWICE}one")
+    await demo.bot.wait_for(shows(("photo", "one"), twice, ("t.txt", "two")))
+    assert await ended(database, sender, spool) == ["sent", "sent"]
 
 
 async def test_a_body_is_as_long_as_it_says_and_never_whole_in_memory(tmp_path: Path) -> None:

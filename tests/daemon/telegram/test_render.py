@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.telegram.render import (
+    CAPTION_UNITS,
     LABEL_UNITS,
     LATE_AFTER,
     MAYBE_TWICE,
     PART_UNITS,
+    cut_caption,
     label,
     split_text,
     units,
@@ -90,3 +92,15 @@ def test_labels_fit_into_what_is_kept_free(about: str, doubt: bool, asked: int) 
     assert units(line) <= LABEL_UNITS
     assert line.startswith(MAYBE_TWICE) == doubt
     assert line.count("\n") == 1 + doubt or "\n" in about
+
+
+@given(st.one_of(TEXTS, TEXTS.map(lambda text: text * 6)))
+def test_a_caption_fits_with_every_label_before_it(text: str) -> None:
+    """It is whole, or its beginning with a mark that more was there."""
+    caption = cut_caption(text)
+    assert units(caption) + LABEL_UNITS <= 1024
+    whole = text.strip()
+    assert caption == whole or (
+        units(whole) > CAPTION_UNITS and whole.startswith(caption.removesuffix("…").rstrip())
+    )
+    assert cut_caption(caption) == caption

@@ -1,0 +1,116 @@
+"""Answers to questions whether a tool call may run, from the chat and from the console.
+
+In a chat only the person on whose behalf the call would run may answer, wherever the question can
+be read by others; at the console it is the owner of the machine who does.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from daemon.errors import FamulusError
+from daemon.store import approvals
+from daemon.store.approvals import Question
+from daemon.store.db import Database
+from daemon.store.turnrow import TurnRow
+from daemon.store.values import Place
+
+STATES = {
+    "granted": "That was allowed already.",
+    "denied": "That was forbidden already.",
+    "lapsed": "That question is over: nobody answered it within a day.",
+    "void": "That question is over: what I was doing has ended.",
+    "unknown": "There is no such question for you here.",
+}
+
+
+@frozen
+class Verdict:
+    """What an answer came to, in a sentence, and the turn that may go on."""
+
+    sentence: str
+    turn: TurnRow | None = None
+
+
+def questions_for(db: sqlite3.Connection, place: Place, user: str) -> list[Question]:
+    """The open questions of a place that this user may answer."""
+    return [each for each in approvals.find(db, place) if each.payer_id in {None, user}]
+
+
+@frozen
+class Given:
+    """An answer as it was given: to which question ('' for the only one), what, by whom, when."""
+
+    ref: str
+    granted: bool
+    by: str | None
+    now: float
+
+    @property
+    def state(self) -> str:
+        return "granted" if self.granted else "denied"
+
+
+def decide(db: sqlite3.Connection, questions: Sequence[Question], given: Given) -> Verdict:
+    """Answer the one of `questions` that is meant."""
+    ref = given.ref.strip().lower()
+    if not ref and len(questions) != 1:
+        return Verdict(_which(questions))
+    chosen = next((each for each in questions if ref in {"", each.ref}), None)
+    if chosen is None:
+        # Whoever may not answer a question does not learn how it stands either.
+        return Verdict(STATES[approvals.standing(db, ref, given.by)])
+    return _verdict(approvals.answer(db, chosen.ref, given.state, given.now, by=given.by))
+
+
+def _verdict(answered: approvals.Answered) -> Verdict:
+    if not answered.new:
+        return Verdict(STATES[answered.state])
+    return Verdict("Allowed." if answered.state == "granted" else "Forbidden.", answered.turn)
+
+
+def _which(questions: Sequence[Question]) -> str:
+    if not questions:
+        return "I am not waiting for an answer of yours."
+    refs = "\n".join(f"{each.ref}: {' '.join(each.what.split())[:60]}" for each in questions)
+    return f"Which one? Name it after the command:\n{refs}"
+
+
+@frozen
+class Console:
+    """The control socket's verbs about questions; `changed` is told of turns that may go on."""
+
+    database: Database
+    changed: Callable[[TurnRow], None]
+
+    async def list(self, _request: dict[str, Any]) -> dict[str, Any]:
+        questions = await self.database.read(approvals.find)
+        return {"questions": [attrs.asdict(each) for each in questions]}
+
+    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """`ref` names the question, `granted` is the answer."""
+        given = Given(
+            str(request.get("ref", "")).strip().lower(),
+            request.get("granted") is True,
+            None,
+            time.time(),
+        )
+        verdict = await self.database.write(_decide_any, given)
+        if verdict.turn is not None:
+            self.changed(verdict.turn)
+        return {"sentence": verdict.sentence}
+
+
+def _decide_any(db: sqlite3.Connection, given: Given) -> Verdict:
+    answered = approvals.answer(db, given.ref, given.state, given.now)
+    if answered.state == "unknown":
+        raise FamulusError(
+            f"there is no question {given.ref!r}", "see the open ones with: famulus approvals"
+        )
+    return _verdict(answered)

@@ -1,0 +1,132 @@
+"""What a session's next request is made of besides its tools: the system prompt and the entries.
+
+A turn and `famulus prompt` both come here, so what is shown is what is sent. The memory in the
+system prompt is a snapshot, which is made when a day, a conversation (`/new`) or what a compaction
+left begins, and is then the same to the byte until the next of these: a change in the middle would
+cost the provider's cached prefix, and the model wrote the files itself anyway.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+import zoneinfo
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from agent import context, memory
+from agent.context import stamped, system_prompt
+from agent.fitting import Gauge, bounded, request
+from agent.ports import Opening
+from daemon.chat.memory import MemoryKeeper
+from daemon.chat.toolset import Scope, workspace_key
+from daemon.shelf import Holding, Shelf
+from daemon.store import journal
+from daemon.store import memory as rows
+from daemon.store.db import Database
+from daemon.store.journal import TurnPages
+from daemon.store.memory import Period
+from daemon.store.values import Address
+
+
+@frozen
+class Voice:
+    """The owner's part: his instructions, and the zone that days are counted in."""
+
+    instructions: str = ""
+    zone: str = "UTC"
+
+    def today(self, now: float | None = None) -> dt.date:
+        at = time.time() if now is None else now
+        return dt.datetime.fromtimestamp(at, zoneinfo.ZoneInfo(self.zone)).date()
+
+    def system(self, holding: Holding, snapshot: str, today: dt.date) -> str:
+        sections = [*holding.sections(), snapshot]
+        return system_prompt(self.instructions, today, self.zone, sections)
+
+    def alone(self, holding: Holding, today: dt.date) -> str:
+        """For a turn that knows nothing of the chat and begins no other."""
+        sections = holding.sections()[:1] if holding.skills else []
+        return system_prompt(self.instructions, today, self.zone, sections)
+
+
+@frozen
+class Mind:
+    """Makes the system prompts of this process.
+
+    Without a `keeper` no snapshot is made, and a preview shows the memory that was last known.
+    """
+
+    database: Database
+    voice: Voice = field(factory=Voice)
+    shelf: Shelf = field(factory=Shelf)
+    keeper: MemoryKeeper | None = None
+
+    async def system(self, scope: Scope, session_id: str) -> str:
+        """The system prompt of a turn; makes the snapshot if the period has none yet.
+
+        A turn with a lane of its own (a helper, a heartbeat) is shown what its session was shown
+        last, and a specialist nothing of the chat.
+        """
+        today = self.voice.today()
+        holding = self.shelf.holding
+        if specialist := holding.specialists.get(scope.specialist):
+            return evolve(self.voice, instructions=specialist.instructions).alone(holding, today)
+        if not scope.conversation.startswith(f"{session_id}-"):
+            last = await self.database.read(rows.last_snapshot, session_id)
+            return self.voice.system(holding, last, today)
+        address, conversation = scope.address, scope.conversation
+        period = Period(session_id, conversation, today.isoformat())
+        text = await self.database.read(rows.snapshot, period)
+        if text is None and self.keeper is not None:
+            made = await self._fresh(address, today)
+            text = await self.database.write(rows.keep_snapshot, period, made, time.time())
+        return self.voice.system(holding, text or "", today)
+
+    async def look_again(self, address: Address) -> None:
+        """Bring memory's rows up to date after work in the workspace, for search and for later."""
+        if self.keeper is not None:
+            await self.keeper.refresh(address, workspace_key(address), self.voice.today())
+
+    async def upcoming(self, session_id: str) -> Upcoming | None:
+        """The next request of a session as it stands now; nothing is kept. None: no session."""
+        pages = await self.database.read(journal.read_upcoming, session_id)
+        if pages is None:
+            return None
+        today = self.voice.today()
+        period = Period(session_id, pages.conversation, today.isoformat())
+        text = await self.database.read(rows.snapshot, period)
+        if text is None:
+            text = await self._fresh(pages.address, today)
+        return upcoming(pages, self.voice, self.voice.system(self.shelf.holding, text, today))
+
+    async def _fresh(self, address: Address, today: dt.date) -> str:
+        if self.keeper is None:
+            texts, remark = (await self.database.read(rows.known, address)).texts(), ""
+        else:
+            texts, remark = await self.keeper.texts(address, workspace_key(address), today)
+        return memory.snapshot(texts, today, remark)
+
+
+@frozen
+class Upcoming:
+    """What a request is made of but for its tools, and whose it is."""
+
+    scope: Scope
+    system: str
+    opening: Opening
+
+    def shown(self, tools: list[dict[str, Any]], limit: int) -> dict[str, Any]:
+        """For `famulus prompt`: the request with these tools, and how many tokens it may have."""
+        gauge = Gauge(limit, self.opening.ratio)
+        size = context.size(tools)
+        messages = request(self.system, self.opening, size, gauge)
+        tokens = gauge.tokens(context.tokens(context.size(messages) + size))
+        return {"messages": messages, "tools": tools, "estimated_tokens": tokens}
+
+
+def upcoming(pages: TurnPages, voice: Voice, system: str) -> Upcoming:
+    history, turn = (stamped(each, voice.zone) for each in (pages.history, pages.turn))
+    opening = Opening(history, turn, pages.ran_seconds, pages.summary, bounded(pages.ratio))
+    return Upcoming(Scope.of(0, pages), system, opening)

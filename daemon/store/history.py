@@ -1,0 +1,66 @@
+"""How much of a conversation is in context, and how to put some of it out."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from attrs import frozen
+
+from daemon.store.journal import Reach, reach_of
+
+_REACHED = "WHERE t.session_id = ? AND t.id >= ? AND t.id <= ? AND t.lane = ?"
+
+
+@frozen
+class Extent:
+    """So many turns, their messages, the characters of these and of calls, the first's time."""
+
+    turns: int
+    messages: int
+    characters: int
+    since: float | None
+
+
+def extents(db: sqlite3.Connection, turn_id: int) -> tuple[Extent, Extent]:
+    """What a turn has in its context, itself included, and all that is kept of its session."""
+    reach = reach_of(db, turn_id)
+    stored = Reach(reach.session_id, reach.lane, 0, turn_id)
+    return _extent(db, reach), _extent(db, stored)
+
+
+def _extent(db: sqlite3.Connection, reach: Reach) -> Extent:
+    row = db.execute(
+        "SELECT count(DISTINCT t.id), count(m.id), coalesce(sum(length(m.content)), 0),"
+        f" min(m.created_at) FROM turns AS t JOIN messages AS m ON m.turn_id = t.id {_REACHED}",
+        reach.where(),
+    ).fetchone()
+    (arguments,) = db.execute(
+        "SELECT coalesce(sum(length(c.arguments)), 0) FROM turns AS t"
+        f" JOIN tool_calls AS c ON c.turn_id = t.id {_REACHED}",
+        reach.where(),
+    ).fetchone()
+    return Extent(row[0], row[1], row[2] + arguments, row[3])
+
+
+def trim(db: sqlite3.Connection, turn_id: int, keep: int) -> tuple[int, int]:
+    """Keep the newest `keep` of the turns before this one; returns (kept, put out of context).
+
+    Nothing is deleted, and a turn is in or out as a whole, so no call is parted from its result.
+    What is out stays out: keeping more later brings nothing back.
+    """
+    reach = reach_of(db, turn_id)
+    # All but this turn itself.
+    rows = db.execute(
+        "SELECT id FROM turns WHERE session_id = ? AND id >= ? AND id < ? AND lane = ?"
+        " ORDER BY id DESC",
+        reach.where(),
+    ).fetchall()
+    earlier = [int(row[0]) for row in rows]
+    kept, out = earlier[:keep], earlier[keep:]
+    if out:
+        oldest = kept[-1] if kept else turn_id
+        db.execute(
+            "UPDATE sessions SET trimmed_before = max(trimmed_before, ?) WHERE id = ?",
+            (oldest, reach.lane),  # a child turn's lane is no session's, so it trims nothing
+        )
+    return len(kept), len(out)

@@ -1,0 +1,143 @@
+"""What a chat's memory files said when they were last read, and the snapshots made of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+
+from attrs import frozen
+
+from daemon.store.values import Address
+
+MIND = (
+    # Up to which revision of the workspace `memory_files` is known to hold all that there is.
+    """CREATE TABLE memory_seen (
+        agent_id TEXT NOT NULL REFERENCES agents (id),
+        channel TEXT NOT NULL,
+        account TEXT NOT NULL,
+        chat TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        seen_at REAL NOT NULL,
+        PRIMARY KEY (agent_id, channel, account, chat)
+    ) STRICT, WITHOUT ROWID""",
+    # The memory that a session's system prompt shows, to the byte, until it is renewed.
+    """CREATE TABLE prompt_snapshots (
+        session_id TEXT PRIMARY KEY REFERENCES sessions (id),
+        conversation TEXT NOT NULL,        -- another one begins with /new
+        day TEXT NOT NULL,                 -- YYYY-MM-DD in the agent's zone
+        text TEXT NOT NULL,
+        made_at REAL NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+)
+
+_HOME = "agent_id = ? AND channel = ? AND account = ? AND chat = ?"
+
+
+@frozen
+class Kept:
+    """A file's text as it was read, and the file's time then."""
+
+    text: str
+    modified: float
+
+
+@frozen
+class Known:
+    """All that is known of a workspace's memory; `revision` is None before it was first read."""
+
+    files: Mapping[str, Kept]
+    revision: int | None
+    seen_at: float
+
+    def texts(self) -> dict[str, str]:
+        return {path: kept.text for path, kept in self.files.items()}
+
+    def time_of(self, path: str) -> float | None:
+        """The time that the file had when it was read; None if it was not."""
+        return self.files[path].modified if path in self.files else None
+
+
+@frozen
+class Found:
+    """What reading a workspace gave: files that are new or changed, and paths that are gone."""
+
+    revision: int
+    changed: Mapping[str, Kept]
+    gone: Collection[str]
+
+
+def known(db: sqlite3.Connection, address: Address) -> Known:
+    home = address.home
+    files = db.execute(
+        f"SELECT path, text, modified FROM memory_files WHERE {_HOME}", home
+    ).fetchall()
+    seen = db.execute(f"SELECT revision, seen_at FROM memory_seen WHERE {_HOME}", home).fetchone()
+    kept = {path: Kept(text, modified) for path, text, modified in files}
+    return Known(kept, seen[0] if seen else None, seen[1] if seen else 0.0)
+
+
+def keep(
+    db: sqlite3.Connection, address: Address, found: Found, now: float, *, complete: bool = True
+) -> None:
+    """Take over what was found; unless it is `complete`, the next look begins where this ended."""
+    home = address.home
+    for path in {*found.gone, *found.changed}:
+        db.execute(f"DELETE FROM memory_files WHERE {_HOME} AND path = ?", (*home, path))
+    for path, kept in found.changed.items():
+        db.execute(
+            "INSERT INTO memory_files (agent_id, channel, account, chat, path, text, revision,"
+            " modified) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*home, path, kept.text, found.revision, kept.modified),
+        )
+    if complete:
+        db.execute(
+            "INSERT OR REPLACE INTO memory_seen VALUES (?, ?, ?, ?, ?, ?)",
+            (*home, found.revision, now),
+        )
+
+
+# --- Snapshots ---
+
+
+@frozen
+class Period:
+    """The time for which a snapshot stands: a day of a conversation in a session."""
+
+    session_id: str
+    conversation: str
+    day: str
+
+
+def snapshot(db: sqlite3.Connection, period: Period) -> str | None:
+    """The snapshot of this period, if it has been made."""
+    row = db.execute(
+        "SELECT text FROM prompt_snapshots WHERE session_id = ? AND conversation = ? AND day = ?",
+        (period.session_id, period.conversation, period.day),
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def keep_snapshot(db: sqlite3.Connection, period: Period, text: str, now: float) -> str:
+    """Make this the period's snapshot unless it has one; gives the one that holds."""
+    made = snapshot(db, period)
+    if made is not None:
+        return made
+    db.execute(
+        "INSERT OR REPLACE INTO prompt_snapshots (session_id, conversation, day, text, made_at)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (period.session_id, period.conversation, period.day, text, now),
+    )
+    return text
+
+
+def last_snapshot(db: sqlite3.Connection, session_id: str) -> str:
+    """The one that the session was shown last, of whatever period; '' if there is none."""
+    row = db.execute(
+        "SELECT text FROM prompt_snapshots WHERE session_id = ?", (session_id,)
+    ).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def renew_snapshot(db: sqlite3.Connection, session_id: str) -> None:
+    """Let the next turn make a new one: for compaction, in whose transaction it belongs."""
+    db.execute("DELETE FROM prompt_snapshots WHERE session_id = ?", (session_id,))

@@ -1,0 +1,138 @@
+"""kill -9 at every journal point of turns that wait: for a person, and for other turns.
+
+In each chat somebody asks for something that needs permission, for something that a specialist
+needs permission for, and for something in the background. Permission comes once for each question:
+in the chat for what the turn asks itself, at the control socket for what the specialist asks.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import trio
+from attrs import Factory, define
+
+from daemon import control_client
+from tests.crash.conftest import Figures, choose_seed
+from tests.crash.conversation import SPECIALIST, answer, questions
+from tests.crash.launcher import LAUNCHER
+from tests.crash.oracle import SETTLE_INTERVAL, Kills, Verdict, judge
+from tests.crash.test_points import bring_to_end, recorded, survey
+from tests.harness.rig import Rig, open_rig
+
+KINDS = ("pay", "dine", "brew", "plain")
+CHATS = (1, 2)
+SAMPLE = 6  # points in the short form
+QUESTION = re.compile(
+    r"May I run this\?\n\npay\nbill: (q\S+)( of the cook)?.*/approve (\w+)", re.DOTALL
+)
+PAID = re.compile(r"\[(q\d+\.\d+)/1\] .*paid")
+
+
+@define
+class Person:
+    """Allows whatever is asked for, once; who is not heard at the socket asks again."""
+
+    rig: Rig
+    answered: dict[str, str] = Factory(dict)  # the bill, by the question
+
+    async def attend(self) -> NoReturn:
+        while True:
+            for sent in list(self.rig.bot.sent):
+                asked = QUESTION.search(sent.text)
+                if asked and asked[3] not in self.answered:
+                    await self._allow(sent.chat_id, asked)
+            await trio.sleep(SETTLE_INTERVAL)
+
+    async def _allow(self, chat: int, asked: re.Match[str]) -> None:
+        bill, cook, ref = asked.groups()
+        if cook is None:
+            self.rig.bot.user_says(f"/approve {ref}", user_id=chat)
+        else:
+            try:
+                await trio.to_thread.run_sync(self._at_the_console, ref)
+            except control_client.ControlError:
+                return  # it has died, or does not listen yet
+        self.answered[ref] = f"{bill}{cook or ''}"
+
+    def _at_the_console(self, ref: str) -> None:
+        control_client.ask(self.rig.place.state, "answer", {"ref": ref, "granted": True})
+
+
+async def wait_for_others(options: Sequence[str]) -> Verdict:
+    """Hold the conversation with a daemon that dies by `options`, and with its heir."""
+    async with open_rig(CHATS) as rig, trio.open_nursery() as nursery:
+        agents, bills = rig.place.root / "agent" / "agents", rig.place.root / "bills"
+        agents.mkdir(parents=True)
+        (agents / "cook.md").write_text(SPECIALIST, encoding="ascii")
+        rig.configure(CHATS, agent={"dir": str(agents.parent)})
+        rig.model.script = answer
+        asked = questions(CHATS, KINDS)
+        for question in asked:
+            question.ask(rig.bot)
+        kills, person = Kills(), Person(rig)
+        nursery.start_soon(person.attend)
+        daemon = [*LAUNCHER, "--bills", str(bills)]
+        rig.spawn([*daemon, *options])
+        while not await bring_to_end(rig):
+            kills.note(rig)
+            await rig.start(daemon)
+        nursery.cancel_scope.cancel()
+        verdict = judge(rig, asked, kills)
+        judge_waiting(verdict, rig, bills, person)
+    return verdict
+
+
+def judge_waiting(verdict: Verdict, rig: Rig, bills: Path, person: Person) -> None:
+    """What was allowed was asked once and run once at most; what others did came back once."""
+    lines = bills.read_text(encoding="ascii").splitlines() if bills.exists() else []
+    paid, allowed = Counter(lines), Counter(person.answered.values())
+    said = {match[1] for sent in rig.bot.sent if (match := PAID.search(sent.text))}
+    asked = {question.removesuffix(" of the cook") for question in paid}
+    wrong = {
+        "paid again": [bill for bill, times in paid.items() if times > 1],
+        "not paid in peace": [] if verdict.kills else sorted(allowed.keys() - paid.keys()),
+        "not asked": [] if len(allowed) == 2 * len(CHATS) else [str(allowed)],
+        "paid without leave": sorted(paid.keys() - allowed.keys()),
+        "asked again": [bill for bill, times in allowed.items() if times > 1],
+        "said to be paid": sorted(said - asked),
+        "children begun twice": rig.rows(
+            "SELECT c.label FROM turns AS c JOIN turns AS p ON p.id = c.parent_id"
+            " WHERE c.lane <> c.session_id GROUP BY c.parent_id HAVING count(*) > 1"
+        ),
+        "told twice in the conversation": rig.rows(
+            "SELECT parent_id FROM turns WHERE cause = 'child' AND lane = session_id"
+            " GROUP BY parent_id HAVING count(*) > 1"
+        ),
+        "told to another chat": rig.rows(
+            "SELECT c.id FROM turns AS c JOIN turns AS p ON p.id = c.parent_id"
+            " WHERE c.session_id <> p.session_id"
+        ),
+        "questions left open": rig.rows("SELECT ref FROM approvals WHERE state = 'open'"),
+    }
+    for what, found in wrong.items():
+        verdict.other_faults += len(found)
+        verdict.notes += [f"{what}: {list(map(str, found))}"] if found else []
+
+
+async def test_killed_at_a_sample_of_points_while_turns_wait(
+    tmp_path: Path, figures: Figures
+) -> None:
+    """A kill at any of a few points, drawn anew each time: nothing is lost, asked or done twice."""
+    seed = choose_seed()
+    points = await recorded(tmp_path / "points", wait_for_others)
+    sample = random.Random(seed).sample(points, SAMPLE)
+    await survey(sample, wait_for_others, figures, of="turns that wait", seed=seed)
+
+
+@pytest.mark.slow
+async def test_killed_at_every_point_while_turns_wait(tmp_path: Path, figures: Figures) -> None:
+    """A kill at any point: nothing is lost, asked or done twice."""
+    points = await recorded(tmp_path / "points", wait_for_others)
+    await survey(points, wait_for_others, figures, of="turns that wait")

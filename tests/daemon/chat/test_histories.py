@@ -1,0 +1,363 @@
+"""Every history that can arise in the rows is one that a strict provider takes.
+
+A machine does to a real database whatever can happen to turns, in any order: people speak, to a
+turn or behind it; models answer, with calls side by side, or fail; calls end in any order, ask, are
+allowed, denied or forgotten; children begin and end; /stop, /new, trims, summaries, crashes. After
+each step every request that could be made now is checked, and so is that nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from agent.budget import FREE
+from agent.context import build_messages
+from agent.fitting import Gauge, request
+from agent.loop import Attend, CallModel, End, Limits, Park, decide
+from agent.ports import Opening, Policy, Subtask
+from agent.transcript import Answer, CallRequest, CallState, Entry, ToolCall, open_calls
+from daemon.chat import recovery, steps
+from daemon.chat.drafts import Finish
+from daemon.chat.steps import Ending
+from daemon.demo.chatrules import check_messages
+from daemon.store import (
+    approvals,
+    boots,
+    compactions,
+    history,
+    journal,
+    money,
+    people,
+    turnrow,
+    turns,
+)
+from daemon.store.compactions import New
+from daemon.store.db import migrate
+from daemon.store.turnrow import TurnRow
+from daemon.store.values import Claim, Place
+
+HERE = Place("telegram", "42", "1")
+DAY = 86400.0
+LIMITS = Limits(steps=6)
+TOOLS = ("look", "write", "pay", "hand", "spawn")
+
+# What is left behind by nothing that can happen.
+BEHIND = {
+    "a call of an ended turn without one result": """SELECT c.id FROM tool_calls AS c
+        JOIN turns AS t ON t.id = c.turn_id WHERE t.state = 'ended' AND (c.state <> 'done'
+        OR 1 <> (SELECT count(*) FROM messages WHERE tool_call_id = c.id))""",
+    "a call with two results": """SELECT tool_call_id FROM messages WHERE tool_call_id IS NOT NULL
+        GROUP BY tool_call_id HAVING count(*) > 1""",
+    "an open question of an ended turn": """SELECT a.id FROM approvals AS a
+        JOIN turns AS t ON t.id = a.turn_id WHERE t.state = 'ended' AND a.state = 'open'""",
+    "a wait for nobody's permission": """SELECT id FROM turns WHERE waiting_for = 'approval'
+        AND NOT EXISTS (SELECT 1 FROM approvals WHERE turn_id = turns.id AND state = 'open')""",
+    "a wait until another time than its question's": """SELECT id FROM turns
+        WHERE waiting_for = 'approval' AND deadline <>
+        (SELECT min(deadline) FROM approvals WHERE turn_id = turns.id AND state = 'open')""",
+    "a wait for no child": """SELECT id FROM turns WHERE waiting_for = 'child' AND NOT EXISTS
+        (SELECT 1 FROM tool_calls AS c JOIN turns AS child ON child.id = c.child_id
+        WHERE c.turn_id = turns.id AND c.state <> 'done' AND child.state <> 'ended')""",
+    "a child that nobody waits for any more": """SELECT child.id FROM tool_calls AS c
+        JOIN turns AS child ON child.id = c.child_id WHERE c.state = 'done'
+        AND child.state <> 'ended'""",
+    "a report told twice": """SELECT parent_id FROM turns WHERE cause = 'child'
+        AND lane = session_id GROUP BY parent_id HAVING count(*) > 1""",
+    "a call that ran without leave": """SELECT c.id FROM tool_calls AS c
+        LEFT JOIN approvals AS a ON a.call_id = c.id WHERE c.name = 'pay'
+        AND c.started_at IS NOT NULL AND a.state IS NOT 'granted'""",
+}
+
+
+@cache
+def empty() -> sqlite3.Connection:
+    """A database with the schema, to be copied."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "famulus.db")
+        migrate(path)
+        memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        sqlite3.connect(path).backup(memory)
+    return memory
+
+
+class Rules:
+    """What the tools are: one reads, one writes, one asks, two begin other turns."""
+
+    def rerunnable(self, name: str) -> bool:
+        return name in {"look", "hand", "spawn"}
+
+    def policy(self, request: CallRequest) -> Policy:
+        return Policy.ASK if request.name == "pay" else Policy.ALLOW
+
+
+class Histories(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        empty().backup(self.db)
+        self.db.row_factory = sqlite3.Row
+        self.db.execute("PRAGMA foreign_keys = ON")
+        self.session = people.ensure_session(self.db, HERE, 0.0)
+        self.payer = people.ensure_user(self.db, "telegram", "1", "Ada", 0.0)
+        self.now = 1.0
+        self.said: list[str] = []
+        self.shown: dict[int, list[dict[str, Any]]] = {}  # of a turn, as the model saw it last
+        self._boot()
+
+    def teardown(self) -> None:
+        self.db.close()
+
+    def _boot(self) -> None:
+        self.boot = boots.begin(self.db, "test", self.now)
+        self.seen: dict[int, int] = {}  # the last message read, of the turns that run
+        self.asked: dict[int, int] = {}  # the model call that each has under way
+        self.begun: set[int] = set()  # calls that run
+
+    # --- Looking ---
+
+    def open(self, *states: str) -> list[TurnRow]:
+        return [turn for turn in turns.open_turns(self.db) if turn.state in states]
+
+    def heads(self) -> list[TurnRow]:
+        """The first of each lane: what waits behind it makes no requests yet."""
+        lanes: dict[str, TurnRow] = {}
+        for turn in turns.open_turns(self.db):
+            lanes.setdefault(turn.lane, turn)
+        return list(lanes.values())
+
+    def turn(self, data: st.DataObject, *states: str) -> TurnRow | None:
+        """One of the turns in these states, if there is one."""
+        found = self.open(*states)
+        return data.draw(st.sampled_from(found)) if found else None
+
+    def entries(self, turn_id: int) -> tuple[Entry, ...]:
+        return journal.read_pages(self.db, turn_id).turn
+
+    def claim(self, turn_id: int, *, first: bool = False) -> Claim:
+        return Claim(turn_id, self.boot, first, self.seen[turn_id])
+
+    def say(self, text: str) -> str:
+        self.said.append(text)
+        return text
+
+    # --- People ---
+
+    @rule()
+    def somebody_speaks(self) -> None:
+        text = self.say(f"m{len(self.said)}")
+        begun = {"asked_at": self.now, "now": self.now, "payer_id": self.payer}
+        turns.create(self.db, self.session, text=text, **begun)
+
+    @rule()
+    def somebody_speaks_to_the_turn(self) -> None:
+        head = turns.head(self.db, self.session)
+        if head and (head.state == "running" or head.waiting_for == "child"):
+            text = self.say(f"m{len(self.said)}")
+            turnrow.add_user_message(self.db, head.id, text, self.now)
+
+    @rule(granted=st.booleans(), data=st.data())
+    def somebody_answers(self, granted: bool, data: st.DataObject) -> None:
+        if found := approvals.find(self.db):
+            chosen = data.draw(st.sampled_from(found))
+            state = "granted" if granted else "denied"
+            assert approvals.answer(self.db, chosen.ref, state, self.now).new
+            assert not approvals.answer(self.db, chosen.ref, "granted", self.now).new
+
+    @rule(hours=st.sampled_from([0, 1, 13, 25]))
+    def time_passes(self, hours: int) -> None:
+        self.now += hours * 3600.0
+        recovery.pass_deadlines(self.db, self.now)
+
+    @rule()
+    def stop(self) -> None:
+        turns.stop(self.db, self.session, self.now)
+
+    @rule()
+    def begin_again(self) -> None:
+        people.begin_again(self.db, self.session)
+
+    # --- Turns ---
+
+    @rule(data=st.data(), times=st.integers(1, 8))
+    def turns_go_on(self, data: st.DataObject, times: int) -> None:
+        """A few steps of one turn or of several; without any work nothing else is of interest."""
+        if not self.open("ready", "running", "waiting"):
+            self.somebody_speaks()
+        for _ in range(times):
+            self._run_one(data)
+            self._go_on_with_one(data)
+            self.what_people_say_is_kept_once()
+            self.nothing_is_left_behind()
+
+    def _run_one(self, data: st.DataObject) -> None:
+        ready = [turn for turn in self.heads() if turn.state == "ready"]
+        if ready:
+            turn = data.draw(st.sampled_from(ready))
+            self.seen[turn.id] = journal.read_pages(self.db, turn.id).last_message
+            journal.hold(self.db, self.claim(turn.id, first=True), self.now)
+
+    def _go_on_with_one(self, data: st.DataObject) -> None:
+        turn = self.turn(data, "running")
+        if turn is None:
+            return
+        if turn.id in self.asked:
+            self._model_answers(turn, data)
+            return
+        match decide(self.entries(turn.id), LIMITS, Rules()):
+            case CallModel():
+                self._ask_model(turn)
+            case Attend() as attend:
+                self._attend(turn, attend, data)
+            case Park(child):
+                running = [c for c in open_calls(self.entries(turn.id)) if c.id in self.begun]
+                if not running:
+                    steps.park(self.db, self.claim(turn.id), 1.0, child=child, now=self.now)
+            case End(sentence, error):
+                self._end(turn, Ending("failed", Answer(sentence), 1.0, None, error))
+
+    def _ask_model(self, turn: TurnRow) -> None:
+        asking = money.Request("model", 5)
+        address = journal.read_address(self.db, turn.id)
+        claim = self.claim(turn.id)
+        call, news = steps.intend_model_call(self.db, claim, address, asking, self.now)
+        self.asked[turn.id] = call
+        if news:
+            self.seen[turn.id] = news[-1][0]
+        shown = build_messages("x", (), self.entries(turn.id))
+        before = self.shown.get(turn.id, [])
+        assert shown[: len(before)] == before, "what a model was shown is not changed later"
+        assert check_messages(shown) is None
+        self.shown[turn.id] = shown
+
+    def _model_answers(self, turn: TurnRow, data: st.DataObject) -> None:
+        call = self.asked.pop(turn.id)
+        tools = TOOLS[:3] if turn.cause == "child" else TOOLS
+        names = data.draw(st.lists(st.sampled_from(tools), min_size=1, max_size=4))
+        if end := data.draw(st.sampled_from([0, 0, 0, 1, 2])):
+            if end == 1:
+                ending = Ending("answered", Answer(f"re {turn.id}"), 1.0, call)
+            else:
+                ending = Ending("failed", Answer("no"), 1.0, call, "x")
+            self._end(turn, ending)
+            return
+        answer = Answer("", tuple(CallRequest("same", name, "{}") for name in names))
+        steps.keep_answer(self.db, self.claim(turn.id), call, answer, tariff=FREE, now=self.now)
+
+    def _end(self, turn: TurnRow, ending: Ending) -> None:
+        pages = journal.read_pages(self.db, turn.id)
+        claim = self.claim(turn.id)
+        news, _ = steps.end(self.db, claim, pages, ending, FREE, now=self.now)
+        if news:
+            self.seen[turn.id] = news[-1][0]
+
+    def _attend(self, turn: TurnRow, attend: Attend, data: st.DataObject) -> None:
+        """One thing of what is to be done, for what is done side by side ends in any order."""
+        claim = self.claim(turn.id)
+        address = journal.read_address(self.db, turn.id)
+        under_way = [c for c in open_calls(self.entries(turn.id)) if c.id in self.begun]
+        todo: list[ToolCall] = [*attend.ask, *attend.run, *(call for call, _ in attend.settle)]
+        call = data.draw(st.sampled_from(list(dict.fromkeys([*todo, *under_way]))))
+        if call.id in self.begun:
+            self._finish(turn, call)
+        elif call in attend.ask:
+            steps.ask(self.db, claim, address, call, "what", now=self.now)
+        elif call in attend.run:
+            journal.intend_tool_call(self.db, claim, call.id, self.now)
+            self.begun.add(call.id)
+        else:
+            self._settle(turn, call, Finish("settled", failed=True, drafts=(), subtask=None))
+
+    def _finish(self, turn: TurnRow, call: ToolCall) -> None:
+        name = call.request.name
+        subtask = None
+        if name in {"hand", "spawn"}:
+            subtask = Subtask("task", name, waits=name == "hand")
+        self._settle(turn, call, Finish(f"did {name}", failed=False, drafts=(), subtask=subtask))
+
+    def _settle(self, turn: TurnRow, call: ToolCall, finish: Finish) -> None:
+        address = journal.read_address(self.db, turn.id)
+        self.begun.discard(call.id)
+        claim = self.claim(turn.id)
+        steps.finish_tool_call(self.db, claim, address, call, finish, now=self.now)
+
+    # --- What happens to all of them ---
+
+    @rule(worn=st.integers(0, 9))
+    def the_daemon_crashes(self, worn: int) -> None:
+        """Now and then once too often."""
+        if not worn:
+            self.db.execute("UPDATE turns SET attempts = 9 WHERE state = 'running'")
+        self._boot()
+        recovery.take_over(self.db, self.now)
+
+    @precondition(lambda self: self.open("running"))
+    @rule(data=st.data(), keep=st.integers(0, 3))
+    def a_turn_trims(self, data: st.DataObject, keep: int) -> None:
+        turn = self.turn(data, "running")
+        assert turn is not None
+        history.trim(self.db, turn.id, keep)
+
+    @rule(data=st.data())
+    def the_older_part_is_summed_up(self, data: st.DataObject) -> None:
+        call = self.db.execute("SELECT max(id) FROM model_calls").fetchone()[0]
+        rows = self.db.execute(
+            "SELECT id FROM turns WHERE session_id = ?1 AND lane = ?1 AND id < coalesce((SELECT"
+            " min(id) FROM turns WHERE lane = ?1 AND state <> 'ended'), 1000000) AND id >"
+            " coalesce((SELECT max(through_turn) FROM compactions), 0)",
+            (self.session,),
+        ).fetchall()
+        if call is not None and rows:
+            through = data.draw(st.sampled_from([row[0] for row in rows]))
+            new = New(self.session, through, 1, f"summary to {through}", call, 9, 3)
+            compactions.keep(self.db, new, self.now)
+
+    # --- What must hold ---
+
+    @invariant()
+    def every_request_is_accepted(self) -> None:
+        for turn in self.heads():
+            pages = journal.read_pages(self.db, turn.id)
+            own = () if open_calls(pages.turn) else pages.turn
+            opening = Opening(pages.history, own, 0.0, pages.summary)
+            messages = request("x", opening, 0, Gauge())
+            assert check_messages(messages) is None, (turn, messages)
+            # What is in the summary is in nothing else, and a turn never loses its own words.
+            assert pages.turn
+        upcoming = journal.read_upcoming(self.db, self.session)
+        assert upcoming is not None
+        if not turns.is_busy(self.db, self.session):
+            messages = build_messages("x", upcoming.history, ())
+            assert check_messages(messages) is None, messages
+
+    @invariant()
+    def nothing_is_left_behind(self) -> None:
+        for what, query in BEHIND.items():
+            assert not self.db.execute(query).fetchall(), what
+
+    @invariant()
+    def what_people_say_is_kept_once(self) -> None:
+        rows = self.db.execute(
+            "SELECT m.content FROM messages AS m JOIN turns AS t ON t.id = m.turn_id"
+            " WHERE m.role = 'user' AND t.lane = t.session_id"
+        )
+        assert Counter(row[0] for row in rows.fetchall()) == Counter(self.said)
+
+    @invariant()
+    def what_has_begun_is_known(self) -> None:
+        for turn in self.open("running"):
+            for call in open_calls(self.entries(turn.id)):
+                if call.id in self.begun:
+                    assert call.state is CallState.RUNNING
+
+
+Histories.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestHistories = Histories.TestCase

@@ -1,0 +1,72 @@
+"""Which tools a turn is offered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from daemon.chat.toolset import Scope, Toolset
+from daemon.store.db import Database, open_database
+from daemon.store.values import Address, Place
+from executor.client import ExecutorClient
+
+HERE = Address(Place("telegram", "42", "1"), "agent", None, "ref", "", 0.0)
+SCOPE = Scope(HERE, "talk", 1)
+FILE_TOOLS = {
+    "read_file",
+    "write_file",
+    "edit_file",
+    "list_dir",
+    "glob",
+    "grep",
+    "apply_patch",
+    "send_file",
+}
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(tmp_path / "famulus.db") as opened:
+        yield opened
+
+
+class Deaf:
+    """Hears nothing."""
+
+    async def transcribe(self, name: str, data: bytes, language: str | None) -> str:
+        raise NotImplementedError
+
+
+def schemas(toolset: Toolset) -> list[dict[str, object]]:
+    return [each["function"] for each in toolset.registry(SCOPE).schemas()]
+
+
+async def test_tools_for_recordings_are_offered_where_something_hears(database: Database) -> None:
+    """Those for files in any case: without an executor they say why they cannot."""
+    toolset = Toolset(ExecutorClient("/nowhere"), database)
+    names = {each["name"] for each in schemas(toolset)}
+    assert names >= FILE_TOOLS
+    hearing = {each["name"] for each in schemas(evolve(toolset, transcriber=Deaf()))}
+    assert hearing - names == {"transcribe_audio"}
+
+
+async def test_each_tool_has_a_description_of_its_own(database: Database) -> None:
+    """However its function is wrapped."""
+    told = [json.dumps(each["description"]) for each in schemas(_all(database))]
+    assert len(set(told)) == len(told)
+
+
+async def test_calls_that_touch_files_wait_for_each_other(database: Database) -> None:
+    """So that a read sees what the write before it has written; and what jobs have, too."""
+    registry = _all(database).registry(SCOPE)
+    queues = {registry.queue(name) for name in (*FILE_TOOLS, "transcribe_audio", "bash")}
+    assert len(queues) == 1
+    assert queues != {""}
+
+
+def _all(database: Database) -> Toolset:
+    return Toolset(ExecutorClient("/nowhere"), database, transcriber=Deaf())
