@@ -23,6 +23,7 @@ from executor.client import ExecutorClient, ExecutorUnavailable
 from tests.bench.measures import EXECUTOR, EXECUTOR_ALONE, TOOL, TOOL_FRESH, Samples
 from tests.bench.subjects import (
     FAMULUS,
+    INSTALLED,
     answered,
     end,
     field_mb,
@@ -45,7 +46,7 @@ async def executor_memory() -> Samples:
         with scratch() as place:
             config = write_config(place, unused)
             user = ("--user", "famulus-exec") if os.geteuid() == 0 else ()
-            popen = start(("-m", "daemon", "executor", "--config", str(config), *user), place)
+            popen = start((*INSTALLED, "daemon", "executor", "--config", str(config), *user), place)
             try:
                 return await _weigh(popen, config, place)
             finally:
@@ -58,7 +59,7 @@ async def _weigh(popen: subprocess.Popen[bytes], config: Path, place: Path) -> S
         return {}
     await settled(1.0)
     alone = _family_pss(popen)
-    daemon = start(("-m", "daemon", "run", "--config", str(config)), place)
+    daemon = start((*INSTALLED, "daemon", "run", "--config", str(config)), place)
     try:
         await settled(2.0)
         return {EXECUTOR: [_family_pss(popen)], EXECUTOR_ALONE: [alone]}
@@ -101,7 +102,7 @@ async def code_turns(rounds: int) -> Samples:
         with scratch() as place:
             config = write_config(place, talk)
             user = ("--user", "famulus-exec") if os.geteuid() == 0 else ()
-            popen = start(("-m", "daemon", "executor", "--config", str(config), *user), place)
+            popen = start((*INSTALLED, "daemon", "executor", "--config", str(config), *user), place)
             try:
                 if not await _is_up(popen, place / "executor.sock"):
                     return {}

@@ -49,6 +49,8 @@ name = "famulus-demo"
 socket = "{place}/executor.sock"
 """
 
+INSTALLED = ("-m", "tests.bench.installed")  # see there
+
 USERS = 64  # as many people as any measurement needs
 
 
@@ -65,16 +67,16 @@ class Subject:
 
 
 def _daemon(place: Path, servers: DemoServers) -> Sequence[str]:
-    return ("-m", "daemon", "run", "--config", str(write_config(place, servers)))
+    return (*INSTALLED, "daemon", "run", "--config", str(write_config(place, servers)))
 
 
 def _watched(place: Path, servers: DemoServers) -> Sequence[str]:
     config = str(write_config(place, servers))
-    return ("-m", "tests.bench.watched", str(place / "steps"), "run", "--config", config)
+    return (*INSTALLED, "tests.bench.watched", str(place / "steps"), "run", "--config", config)
 
 
 def _floor(place: Path, servers: DemoServers) -> Sequence[str]:
-    return ("-m", "tests.bench.floor", servers.bot.base_url, servers.bot.token)
+    return (*INSTALLED, "tests.bench.floor", servers.bot.base_url, servers.bot.token)
 
 
 FAMULUS = Subject("famulus", _daemon)

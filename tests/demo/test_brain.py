@@ -10,7 +10,33 @@ from daemon.demo.brain import HELP, find_expression, respond
 from daemon.demo.recipes import FORK_BOMB, LOOP, PLOT
 from daemon.demo.replies import ChatRequest, Reply
 
-ALL = ("calculate_expression", "current_datetime", "python_execute", "bash")
+ALL = (
+    "calculate_expression",
+    "current_datetime",
+    "python_execute",
+    "bash",
+    "kv_memory",
+    "memory_search",
+    "chat_memory_info",
+    "chat_memory_trim",
+    "read_file",
+    "write_file",
+    "edit_file",
+    "list_dir",
+    "glob",
+    "grep",
+    "apply_patch",
+    "send_file",
+    "python_environment_info",
+    "transcribe_audio",
+    "web_fetch",
+    "http_client",
+    "web_search",
+    "read_skill",
+    "spawn",
+    "delegate",
+    "library__find_book",
+)
 
 
 def answer(*texts: str, tools: tuple[str, ...] = ALL) -> Reply:
@@ -69,6 +95,91 @@ def test_code_is_run_as_it_is() -> None:
         assert called(text) == [("bash", {"command": "echo 1 + 1"})]
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "arguments"),
+    [
+        (
+            "note shopping: milk",
+            "kv_memory",
+            {"action": "save", "title": "shopping", "text": "milk"},
+        ),
+        ("notes", "kv_memory", {"action": "list"}),
+        ("Show me my notes!", "kv_memory", {"action": "list"}),
+        ("find note milk", "kv_memory", {"action": "search", "query": "milk"}),
+        ("read note shopping", "kv_memory", {"action": "get", "title": "shopping"}),
+        ("delete the note shopping", "kv_memory", {"action": "delete", "title": "shopping"}),
+        ("search memory for a fern", "memory_search", {"query": "a fern"}),
+        ("how long is our chat?", "chat_memory_info", {}),
+        ("trim our chat to 3", "chat_memory_trim", {"keep_latest": 3}),
+    ],
+)
+def test_what_is_kept_is_asked_of_its_tools(
+    text: str, name: str, arguments: dict[str, Any]
+) -> None:
+    """Notes, the past and how much of it is in mind, in plain words."""
+    assert called(text) == [(name, arguments)]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "arguments"),
+    [
+        ("read file a/b.txt", "read_file", {"path": "a/b.txt"}),
+        ("Read file a.txt from line 7.", "read_file", {"path": "a.txt", "offset": 7}),
+        ("write file a.txt: one\ntwo", "write_file", {"path": "a.txt", "content": "one\ntwo"}),
+        ("edit a.txt: one -> two", "edit_file", {"path": "a.txt", "old": "one", "new": "two"}),
+        (
+            "edit file a.txt: one -> two everywhere",
+            "edit_file",
+            {"path": "a.txt", "old": "one", "new": "two", "everywhere": True},
+        ),
+        ("list files", "list_dir", {}),
+        ("list my files in out/plots", "list_dir", {"path": "out/plots"}),
+        ("find files **/*.csv", "glob", {"pattern": "**/*.csv"}),
+        ("grep two words", "grep", {"pattern": "two words"}),
+        ("grep a in *.txt", "grep", {"pattern": "a", "glob": "*.txt"}),
+        ("grep a in either case", "grep", {"pattern": "a", "ignore_case": True}),
+        ("patch:\n--- a/a\n+++ b/a", "apply_patch", {"diff": "--- a/a\n+++ b/a"}),
+        ("send file a.txt", "send_file", {"path": "a.txt"}),
+        ("send the file a.txt: Here!", "send_file", {"path": "a.txt", "caption": "Here!"}),
+        ("python packages", "python_environment_info", {}),
+        ("which python packages num", "python_environment_info", {"prefix": "num"}),
+        ("transcribe voice.ogg", "transcribe_audio", {"path": "voice.ogg"}),
+    ],
+)
+def test_files_are_asked_for_in_words(text: str, name: str, arguments: dict[str, Any]) -> None:
+    """Each tool for them has its own."""
+    assert called(text) == [(name, arguments)]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "arguments"),
+    [
+        ("fetch http://a.example/b?c=1", "web_fetch", {"url": "http://a.example/b?c=1"}),
+        ("get https://a.example", "http_client", {"method": "GET", "url": "https://a.example"}),
+        (
+            "post http://a.example:8/b: one: 1",
+            "http_client",
+            {"method": "POST", "url": "http://a.example:8/b", "body": "one: 1"},
+        ),
+        ("search the web for ripe apples", "web_search", {"query": "ripe apples"}),
+        ("read the skill web-research.", "read_skill", {"name": "web-research"}),
+        ("in the background: 6 * 7", "spawn", {"task": "6 * 7", "label": "6 * 7"}),
+        ("have clerk do: 6 * 7", "delegate", {"agent": "clerk", "task": "6 * 7"}),
+    ],
+)
+def test_the_world_is_asked_for_in_words(text: str, name: str, arguments: dict[str, Any]) -> None:
+    """Pages, searches, skills, and work for others."""
+    assert called(text) == [(name, arguments)]
+
+
+def test_tools_of_mcp_servers_are_named_with_their_arguments() -> None:
+    """The arguments are the person's own JSON, or none."""
+    (call,) = answer('use library__find_book with {"title": "Faust"}').calls
+    assert (call.name, call.raw) == ("library__find_book", '{"title": "Faust"}')
+    (call,) = answer("use library__find_book").calls
+    assert call.raw == "{}"
+
+
 def test_two_questions_are_two_calls() -> None:
     """One message may need two tools."""
     assert len(called("what is 2 + 3, and what time is it in Paris?")) == 2
@@ -106,11 +217,15 @@ def test_results_become_sentences() -> None:
             ("current_datetime", '{"timezone": "UTC"}'),
             ("bash", "{broken"),
             ("python_execute", "{}"),
+            ("grep", "{}"),
+            ("send_file", "{}"),
             ("other", "[]"),
         )
     ]
     contents = {
         "other": "x",
+        "send_file": "[sent to the chat: a (1 B)]",
+        "grep": "a:1: b",
         "python_execute": "Error: no sandbox",
         "bash": "",
         "current_datetime": '{"now": "noon"}',
@@ -128,6 +243,11 @@ def test_results_become_sentences() -> None:
         "(no output)",
         "```",
         "That did not work. Error: no sandbox",
+        "It stands here:",
+        "```",
+        "a:1: b",
+        "```",
+        "sent to the chat: a (1 B)",
         "other says: x",
     ]
 

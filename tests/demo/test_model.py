@@ -115,6 +115,14 @@ async def test_a_tool_call_goes_round(client: openai.AsyncOpenAI) -> None:
     assert answer.choices[0].message.content == "17 * (3 + 4) = 119"
 
 
+async def test_a_recording_is_described(client: openai.AsyncOpenAI) -> None:
+    """The model has no ears and says so, with what it knows of the file."""
+    heard = await client.audio.transcriptions.create(model="m", file=("a.wav", b"12345"))
+    assert heard.text == "(offline demo model) I cannot hear a.wav, 5 bytes."
+    with pytest.raises(openai.BadRequestError, match="needs a file"):
+        await client.audio.transcriptions.create(model="", file=("a.wav", b"12345"))
+
+
 async def test_models_are_listed(client: openai.AsyncOpenAI) -> None:
     """The demo's model has a name."""
     assert [model.id async for model in client.models.list()] == ["famulus-demo"]

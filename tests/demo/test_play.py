@@ -92,6 +92,15 @@ def test_expectations() -> None:
     assert Expect(1, "x", absent=True).met_by([])
 
 
+def test_a_play_among_neighbours_names_them_by_their_address() -> None:
+    """The order is seen in advance; what the user says, and nothing else, gets the address."""
+    play = parse("! neighbours\n> get {neighbour}/a\n< {neighbour}")
+    assert play.wants_neighbours
+    assert not parse("> {neighbour}").wants_neighbours
+    _, said, expected = play.beside("http://127.0.0.1:9").steps(with_code=True)
+    assert (said, expected) == (Say(2, "get http://127.0.0.1:9/a"), Expect(3, "{neighbour}"))
+
+
 @given(st.text(st.sampled_from("><|!~@# \nacode"), max_size=60))
 def test_no_text_breaks_the_reader(text: str) -> None:
     """Any text is a play or is refused as one."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import io
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +21,8 @@ from attrs import define, field
 
 from daemon.demo.changes import Changes
 from daemon.demo.place import temporary_place
-from daemon.demo.play import Play, parse
-from daemon.demo.process import DaemonDied
+from daemon.demo.play import Play, load, parse
+from daemon.demo.process import REAL_DAEMON, DaemonDied
 from daemon.demo.run import Demo, _unwrapped, main
 from daemon.demo.setup import choose
 from daemon.demo.terminal import Terminal
@@ -216,6 +218,8 @@ def test_an_unknown_play_is_refused_before_anything_starts() -> None:
         "main",
         "tests/plays/mistakes.play",
         "tests/plays/code.play",
+        "tests/plays/notes.play",
+        "tests/plays/files.play",
         pytest.param("tests/plays/restarts.play", marks=pytest.mark.slow),
     ],
 )
@@ -227,3 +231,33 @@ async def test_the_real_daemon_plays(play: str) -> None:
         done = await run(command)
     assert done.returncode == 0, done.stdout.decode()
     assert b"replies as expected" in done.stdout
+
+
+def defined_tools() -> set[str]:
+    """The names of all tools that are written in the code, whatever offers them."""
+    trees = (ast.parse(path.read_text()) for path in Path("agent/tools").glob("*.py"))
+    return {
+        node.name
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AsyncFunctionDef)
+        and any(ast.unparse(each).startswith("tool(") for each in node.decorator_list)
+    }
+
+
+async def test_a_play_uses_every_tool() -> None:
+    """Every tool of the code, and every one that is offered there, is called by the tools' play."""
+    with prepared() as found, trio.fail_after(90):
+        demo, screen = found.demo, found.screen
+        demo.command = REAL_DAEMON
+        code = await _unwrapped(demo, load(Path("tests/plays/tools.play")))
+        assert code == 0, screen.getvalue()
+        with closing(sqlite3.connect(demo.place.state / "famulus.db")) as db:
+            called = {
+                name for (name,) in db.execute("SELECT name FROM tool_calls WHERE state = 'done'")
+            }
+    if not demo.sandbox.works:
+        pytest.skip(f"no code runs here, so its tools are not called: {demo.sandbox.why}")
+    offered = {name for request in demo.servers.model.requests for name in request.tool_names}
+    assert len(defined_tools()) > 20
+    assert called == offered == defined_tools() | {"library__find_book", "library__lend_book"}
