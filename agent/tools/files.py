@@ -49,6 +49,11 @@ PATH = "Path in the working directory"
 
 def file_tools(files: FileClient) -> list[Tool]:
     """The tools for the files of one workspace."""
+    return [*_reading(files), *_changing(files), *_finding(files), *_sending(files)]
+
+
+def _reading(files: FileClient) -> list[Tool]:
+    """What looks into files."""
 
     @tool(kind=Kind.READ, queue=WORKSPACE)
     @told
@@ -65,6 +70,19 @@ def file_tools(files: FileClient) -> list[Tool]:
             raise ToolError(f"{path} is no text: {what}; use code to look into it")
         text, more = fitting(found.data.decode("utf-8", "replace"), more=found.more)
         return numbered(text, first, more=more)
+
+    @tool(kind=Kind.READ, queue=WORKSPACE)
+    @told
+    async def list_dir(path: Annotated[str | None, PATH] = None) -> str:
+        """List a directory."""
+        top = inside(path or "")
+        return listed(await _listing(files.list(top), top))
+
+    return [read_file, list_dir]
+
+
+def _changing(files: FileClient) -> list[Tool]:
+    """What changes files."""
 
     @tool(kind=Kind.SANDBOXED, queue=WORKSPACE)
     @told
@@ -89,12 +107,20 @@ def file_tools(files: FileClient) -> list[Tool]:
         edited = (await files.edit(inside(path), change)).value
         return f"replaced {_places(edited.replaced)}; the file has {edited.size:,} bytes"
 
-    @tool(kind=Kind.READ, queue=WORKSPACE)
+    @tool(kind=Kind.SANDBOXED, queue=WORKSPACE)
     @told
-    async def list_dir(path: Annotated[str | None, PATH] = None) -> str:
-        """List a directory."""
-        top = inside(path or "")
-        return listed(await _listing(files.list(top), top))
+    async def apply_patch(diff: Annotated[str, "A unified diff of one or more files"]) -> str:
+        """Apply a diff to files: all of it, or nothing."""
+        done = (await files.patch(diff)).value
+        kinds = {"changed": done.changed, "made": done.made, "removed": done.removed}
+        said = [f"{kind}: {', '.join(paths)}" for kind, paths in kinds.items() if paths]
+        return "\n".join(said) or "the diff changes nothing"
+
+    return [write_file, edit_file, apply_patch]
+
+
+def _finding(files: FileClient) -> list[Tool]:
+    """What finds files, by name or by content."""
 
     @tool(kind=Kind.READ, queue=WORKSPACE)
     @told
@@ -121,14 +147,11 @@ def file_tools(files: FileClient) -> list[Tool]:
         ).value
         return matched(found)
 
-    @tool(kind=Kind.SANDBOXED, queue=WORKSPACE)
-    @told
-    async def apply_patch(diff: Annotated[str, "A unified diff of one or more files"]) -> str:
-        """Apply a diff to files: all of it, or nothing."""
-        done = (await files.patch(diff)).value
-        kinds = {"changed": done.changed, "made": done.made, "removed": done.removed}
-        said = [f"{kind}: {', '.join(paths)}" for kind, paths in kinds.items() if paths]
-        return "\n".join(said) or "the diff changes nothing"
+    return [glob, grep]
+
+
+def _sending(files: FileClient) -> list[Tool]:
+    """What brings a file to the chat."""
 
     # The file is queued with the result, in one transaction: an interrupted call did nothing.
     @tool(kind=Kind.READ, queue=WORKSPACE)
@@ -142,16 +165,7 @@ def file_tools(files: FileClient) -> list[Tool]:
         name = PurePosixPath(inside(path)).name or "file"
         return ToolOutcome("", files=(OutFile(clean(name), data, clean(caption or "")),))
 
-    return [
-        read_file,
-        write_file,
-        edit_file,
-        list_dir,
-        glob,
-        grep,
-        apply_patch,
-        send_file,
-    ]
+    return [send_file]
 
 
 def told(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:

@@ -227,8 +227,7 @@ class Compactor:
 
     async def _decline(self, case: Case) -> None:
         if case.pending.wanted:
-            now = time.time()
-            self._queued(case, await self.database.write(reply, case, REPLY_NOTHING, now))
+            self._queued(case, await self.database.write(reply, case, REPLY_NOTHING, time.time()))
 
     def _queued(self, case: Case, queued: bool) -> None:
         if queued:

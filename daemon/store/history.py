@@ -6,9 +6,7 @@ import sqlite3
 
 from attrs import frozen
 
-from daemon.store.journal import Reach, reach_of
-
-_REACHED = "WHERE t.session_id = ? AND t.id >= ? AND t.id <= ? AND t.lane = ?"
+from daemon.store.reach import REACHED, Reach, reach_of
 
 
 @frozen
@@ -31,12 +29,13 @@ def extents(db: sqlite3.Connection, turn_id: int) -> tuple[Extent, Extent]:
 def _extent(db: sqlite3.Connection, reach: Reach) -> Extent:
     row = db.execute(
         "SELECT count(DISTINCT t.id), count(m.id), coalesce(sum(length(m.content)), 0),"
-        f" min(m.created_at) FROM turns AS t JOIN messages AS m ON m.turn_id = t.id {_REACHED}",
+        " min(m.created_at) FROM turns AS t JOIN messages AS m ON m.turn_id = t.id"
+        f" WHERE {REACHED}",
         reach.where(),
     ).fetchone()
     (arguments,) = db.execute(
         "SELECT coalesce(sum(length(c.arguments)), 0) FROM turns AS t"
-        f" JOIN tool_calls AS c ON c.turn_id = t.id {_REACHED}",
+        f" JOIN tool_calls AS c ON c.turn_id = t.id WHERE {REACHED}",
         reach.where(),
     ).fetchone()
     return Extent(row[0], row[1], row[2] + arguments, row[3])

@@ -27,12 +27,8 @@ from agent.transcript import (
     arranged,
 )
 from daemon.store import compactions, turnrow
-from daemon.store.compactions import Summary
+from daemon.store.reach import HISTORY_TURNS, REACHED, Reach, bounded, reach_of
 from daemon.store.values import Address, Claim, Place
-
-# Whole turns of history that are read at most. A conversation is summed up before it has so many
-# that are in no summary (`daemon.chat.compaction`); `agent.fitting` keeps what fits a model.
-HISTORY_TURNS = 200
 
 
 class NotOurs(Exception):
@@ -197,7 +193,7 @@ def read_upcoming(db: sqlite3.Connection, session_id: str) -> TurnPages | None:
     summary = compactions.before(db, session_id, last + 1, row["oldest"])
     oldest = max(row["oldest"], summary.through_turn + 1)
     whole = Reach(session_id, session_id, oldest, last + 1, summary)
-    reach = _bounded(db, whole, HISTORY_TURNS - 1)
+    reach = bounded(db, whole, HISTORY_TURNS - 1)
     address = Address(Place(*row[:4]), row["agent_id"], None, "", "", 0.0)
     return _pages(db, reach, address, f"{session_id}-{row['fresh_after']}")
 
@@ -260,58 +256,13 @@ def read_address(db: sqlite3.Connection, turn_id: int) -> Address:
     return Address(place, row["agent_id"], row["payer_id"], row["ref"], about, row["asked_at"])
 
 
-@frozen
-class Reach:
-    """The turns that the context of the turn `last` holds: those of its lane, from `first` on.
-
-    A session's lane has its own turns; a child turn, whose lane is another, is no part of it.
-    `summary` stands for what came before them; `cut` if there were others that are in none.
-    """
-
-    session_id: str
-    lane: str
-    first: int
-    last: int
-    summary: Summary = compactions.NONE
-    cut: bool = False
-
-    def where(self) -> tuple[str, int, int, str]:
-        return self.session_id, self.first, self.last, self.lane
-
-
-_REACHED = "t.session_id = ? AND t.id >= ? AND t.id <= ? AND t.lane = ?"
-
-
-def reach_of(db: sqlite3.Connection, turn_id: int) -> Reach:
-    """How far back the context of a turn goes: to the last /new, trim or summary, at most."""
-    session_id, lane, oldest = db.execute(
-        "SELECT t.session_id, t.lane, max(s.fresh_after + 1, s.trimmed_before)"
-        " FROM turns AS t JOIN sessions AS s ON s.id = t.session_id WHERE t.id = ?",
-        (turn_id,),
-    ).fetchone()
-    summary = compactions.before(db, lane, turn_id, oldest)
-    oldest = max(oldest, summary.through_turn + 1)
-    return _bounded(db, Reach(session_id, lane, oldest, turn_id, summary), HISTORY_TURNS)
-
-
-def _bounded(db: sqlite3.Connection, reach: Reach, most: int) -> Reach:
-    """The last `most` turns of a reach; without any, only what would be the last."""
-    rows = db.execute(
-        f"SELECT t.id FROM turns AS t WHERE {_REACHED} ORDER BY t.id DESC LIMIT ?",
-        (*reach.where(), most + 1),
-    ).fetchall()
-    kept = rows[:most]
-    first = int(kept[-1][0]) if kept else reach.last
-    return evolve(reach, first=first, cut=len(rows) > most)
-
-
 def _messages(db: sqlite3.Connection, reach: Reach) -> list[sqlite3.Row]:
     return db.execute(
         "SELECT m.id, m.turn_id, m.role, m.content, m.tool_call_id, c.failed, m.created_at,"
         " t.asked_at, t.cause"
         " FROM turns AS t JOIN messages AS m ON m.turn_id = t.id"
         " LEFT JOIN tool_calls AS c ON c.id = m.tool_call_id"
-        f" WHERE {_REACHED} ORDER BY m.turn_id, m.id",
+        f" WHERE {REACHED} ORDER BY m.turn_id, m.id",
         reach.where(),
     ).fetchall()
 
@@ -322,7 +273,7 @@ def _calls(db: sqlite3.Connection, reach: Reach) -> dict[int, list[ToolCall]]:
         "SELECT c.message_id, c.id, c.call_id, c.name, c.arguments, c.state, a.state, c.child_id"
         " FROM turns AS t JOIN tool_calls AS c ON c.turn_id = t.id"
         " LEFT JOIN approvals AS a ON a.call_id = c.id"
-        f" WHERE {_REACHED} ORDER BY c.id",
+        f" WHERE {REACHED} ORDER BY c.id",
         reach.where(),
     ).fetchall()
     found: dict[int, list[ToolCall]] = {}
@@ -355,7 +306,7 @@ def _undelivered(db: sqlite3.Connection, reach: Reach) -> dict[int, str]:
     rows = db.execute(
         "SELECT (SELECT max(id) FROM messages WHERE turn_id = o.turn_id AND role = 'assistant'),"
         " o.error FROM turns AS t JOIN outbox AS o ON o.turn_id = t.id"
-        f" WHERE {_REACHED} AND o.state IN ('failed', 'unknown')",
+        f" WHERE {REACHED} AND o.state IN ('failed', 'unknown')",
         reach.where(),
     ).fetchall()
     return {row[0]: row[1] for row in rows}

@@ -12,7 +12,7 @@ from agent.context import build_messages
 from agent.fitting import OMITTED
 from agent.transcript import Answer, Assistant, CallRequest, User
 from daemon.demo.chatrules import check_request
-from daemon.store import history, journal, outbox, people, turns
+from daemon.store import history, journal, outbox, people, reach, turns
 from daemon.store.history import Extent
 from daemon.store.outbox import Draft
 from daemon.store.values import Place
@@ -149,7 +149,7 @@ def test_children_do_not_shorten_the_history(
     db: sqlite3.Connection, session: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only a session's own turns count towards the most that are read."""
-    monkeypatch.setattr(journal, "HISTORY_TURNS", 3)
+    monkeypatch.setattr(reach, "HISTORY_TURNS", 3)
     for text in "abc":
         exchange(db, session, text)
         make_child(db, exchange(db, session, "task"))
