@@ -180,11 +180,12 @@ def remove_groups(start: Start) -> None:
     deadline = time.monotonic() + _REMOVE_SECONDS
     paths = [os.path.dirname(path) for path in start.joins]
     for path in [*paths, *([start.cgroup] if start.cgroup else [])]:
-        while not _removed(path) and time.monotonic() < deadline:
+        while not removed(path) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
 
 
-def _removed(path: str) -> bool:
+def removed(path: str) -> bool:
+    """Whether a cgroup is gone, by now if not before; one that is busy stays."""
     try:
         os.rmdir(path)
     except FileNotFoundError:

@@ -188,6 +188,9 @@ class Zygote:
         for box in set(self.boxes.values()):
             _doom(box)
             self._bury(box)
+            # The end of a channel may be open a moment longer than that of the orders: the report
+            # is then taken by nobody, and the groups are ours to remove all the same.
+            keeper.remove_groups(box.start)
         for pid in self.keepers:
             os.waitpid(pid, 0)
         self._end()

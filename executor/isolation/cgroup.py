@@ -25,6 +25,7 @@ from typing import ClassVar
 
 from attrs import evolve, frozen
 
+from executor.inside.keeper import removed
 from executor.isolation.layer import Capability, Layer, Missing, Plan, Usage
 from executor.settings import Limits
 
@@ -148,7 +149,7 @@ class Cgroup(Layer):
         """
         self._limits.pop(box, None)
         self._busy.update(self._of(box).values())
-        self._busy = {path for path in self._busy if not _removed(path)}
+        self._busy = {path for path in self._busy if not removed(path)}
 
     @property
     def _version(self) -> int:
@@ -275,7 +276,7 @@ def sweep(groups: Groups) -> None:
         with contextlib.suppress(OSError):
             _thaw(path)
     deadline = time.monotonic() + _SWEEP_SECONDS
-    while (left := {path for path in left if not _removed(path)}) and time.monotonic() < deadline:
+    while (left := {path for path in left if not removed(path)}) and time.monotonic() < deadline:
         time.sleep(0.001)
 
 
@@ -300,16 +301,6 @@ def _thaw(group: str) -> None:
     """Let the processes of a v1 freezer group go on; any other group has none to thaw."""
     if os.path.exists(f"{group}/freezer.state"):
         _write(f"{group}/freezer.state", "THAWED")
-
-
-def _removed(path: str) -> bool:
-    try:
-        os.rmdir(path)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def _make(group: str) -> None:

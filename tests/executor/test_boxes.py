@@ -221,7 +221,7 @@ async def test_memory_of_many_processes_is_added_up_where_no_cgroup_keeps_accoun
 # ---- what goes wrong around a job is over when its cause is ----
 
 
-@pytest.mark.parametrize("confinement", [{"view": {}}, {}], ids=["clone", "keeper"])
+@pytest.mark.parametrize("confinement", [{"view": {"uid": 0}}, {}], ids=["clone", "keeper"])
 async def test_of_a_box_that_cannot_be_made_it_is_said_that_nothing_is_left(
     tmp_path: Path, confinement: dict[str, object]
 ) -> None:
@@ -236,6 +236,37 @@ async def test_of_a_box_that_cannot_be_made_it_is_said_that_nothing_is_left(
         assert report.empty
         assert b"no box could be made" in box.pending()
         box.close()
+
+
+async def test_groups_are_removed_though_a_dying_executor_could_still_be_told(
+    tmp_path: Path,
+) -> None:
+    """Of a killed process one descriptor is closed after another: a report is sent, and not read.
+
+    A box that waits in the second place that it joins is alive as long as nobody kills it.
+    """
+    group, held = tmp_path / "group", tmp_path / "held"
+    for place in (group, held):
+        place.mkdir()
+    (group / "tasks").touch()
+    os.mkfifo(held / "tasks")
+    async with zygote.started(
+        Settings(socket="", workspaces="").python, bundle.sources(), (), str(tmp_path)
+    ) as made:
+        joins = (str(group / "tasks"), str(held / "tasks"))
+        box = await process.start(
+            made.orders, Start({"view": {"uid": 0}}, joins=joins), lambda: None
+        )
+        await harness.until(lambda: (group / "tasks").read_text() == "0")
+        (group / "tasks").unlink()  # a real group's files go with it
+        pidfd = os.pidfd_open(made.pid)
+        made.orders.close()
+        with trio.fail_after(20):
+            await trio.lowlevel.wait_readable(pidfd)
+            os.close(pidfd)
+            assert (await box.end()).empty, "somebody could have read the report, so it was sent"
+        box.close()
+    assert not group.exists()
 
 
 async def test_boxes_that_have_died_unnoticed_are_not_handed_out() -> None:

@@ -295,7 +295,10 @@ async def test_a_workspace_that_was_discarded_is_not_made_again_by_who_waited_fo
 
     async with trio.open_nursery() as nursery, workspaces.hold("w"):
         nursery.start_soon(look)
-        await trio.sleep(0.2)
+        lock = workspaces._locks["w"].lock
+        with trio.fail_after(20):
+            while not lock.statistics().tasks_waiting:  # noqa: ASYNC110 - it tells nobody
+                await trio.sleep(0.001)
         workspaces.discard("w")
     assert workspaces.keys() == []
 
