@@ -176,7 +176,15 @@ def start(arguments: Sequence[str], place: Path) -> subprocess.Popen[bytes]:
     """Run Python with `arguments`; what it says is in `place/log`."""
     argv = [*_on_cores(), sys.executable, *arguments]
     with (place / "log").open("ab") as log:
-        return subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return subprocess.Popen(
+            argv, cwd=ROOT, env=_compiled(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+
+
+def _compiled() -> dict[str, str]:
+    """The environment of a subject that finds its modules compiled, as pip leaves them."""
+    rest = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**rest, "PYTHONPYCACHEPREFIX": str(SCRATCH / "compiled")}
 
 
 def _on_cores() -> Sequence[str]:
