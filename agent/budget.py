@@ -66,11 +66,15 @@ class Budget:
 
 @frozen
 class Reservation:
-    """What is set aside for a call: its prompt, its answer, and what both cost if that is known."""
+    """What is set aside for a call: its prompt, its answer, and what both cost if that is known.
+
+    `model` is the one that will be asked, for whom the price was looked up.
+    """
 
     prompt: int
     answer: int = 0
     cost: float | None = None
+    model: str = ""
 
     @property
     def tokens(self) -> int:
@@ -89,7 +93,8 @@ class Spent:
 class Account:
     """One budget: its keys in the configuration begin with `key`; who it is for, when it is anew.
 
-    `key` is one of turn, heartbeat, user_day and agent_day.
+    `key` is one of turn, heartbeat, user_day and agent_day; or specialist, whose budget is said in
+    its own file.
     """
 
     key: str
@@ -98,10 +103,14 @@ class Account:
 
 @frozen
 class Tariff:
-    """The prices, the first that fits counting, and the budgets."""
+    """The prices, the first that fits counting, and the budgets.
+
+    `task_tokens` is what a specialist may take for one task beside them; 0 is no limit.
+    """
 
     prices: tuple[Price, ...] = ()
     budget: Budget = field(factory=Budget)
+    task_tokens: int = 0
 
     @property
     def currency(self) -> str:
@@ -117,11 +126,18 @@ class Tariff:
         """What a call with such a prompt may take."""
         answer, price = self.budget.answer_tokens, self.price(model)
         whole = Usage(prompt_tokens, 0, answer)
-        return Reservation(prompt_tokens, answer, None if price is None else price.cost(whole))
+        cost = None if price is None else price.cost(whole)
+        return Reservation(prompt_tokens, answer, cost, model)
 
     def cost(self, model: str, usage: Usage) -> float | None:
         price = self.price(model)
         return None if price is None else price.cost(usage)
+
+    def limits(self, key: str) -> tuple[int, float]:
+        """The tokens and the money of an account."""
+        if key == "specialist":
+            return self.task_tokens, 0.0
+        return getattr(self.budget, f"{key}_tokens"), getattr(self.budget, f"{key}_money")
 
 
 # Nothing has a price and nothing is limited.
@@ -133,7 +149,7 @@ def refusal(
 ) -> str | None:
     """Why a call may not be made, as a sentence for the person; None if it may. `now` is Unix."""
     if tariff.budget.limits_money and wanted.cost is None:
-        return UNPRICED
+        return UNPRICED.format(model=wanted.model)
     for account in accounts:
         if problem := _passed(tariff, account, wanted):
             return f"{problem} {_renewal(account.key, now)}"
@@ -141,18 +157,18 @@ def refusal(
 
 
 UNPRICED = (
-    "I did not ask the model: a budget in money is set, and this model has no price, so nobody"
+    "I did not ask the model {model!r}: a budget in money is set, and it has no price, so nobody"
     " knows what it would cost. The owner can add its price to [[prices]], or limit tokens instead."
 )
 
 
 def _passed(tariff: Tariff, account: Account, wanted: Reservation) -> str | None:
     """What would be passed, in words."""
-    tokens = getattr(tariff.budget, f"{account.key}_tokens")
+    tokens, money = tariff.limits(account.key)
     if tokens and account.spent.tokens + wanted.tokens > tokens:
         used = f"{account.spent.tokens:,} are used, and this step may take {wanted.tokens:,}"
         return f"The budget {WHOSE[account.key]} of {tokens:,} tokens does not suffice: {used}."
-    money, unit = getattr(tariff.budget, f"{account.key}_money"), tariff.currency
+    unit = tariff.currency
     if money and account.spent.money + (wanted.cost or 0.0) > money:
         used = f"{amount(account.spent.money, unit)} is used"
         step = f"this step may take {amount(wanted.cost or 0.0, unit)}"
@@ -163,6 +179,7 @@ def _passed(tariff: Tariff, account: Account, wanted: Reservation) -> str | None
 
 WHOSE = {
     "turn": "for one task",
+    "specialist": "of this specialist for one task",
     "heartbeat": "for one heartbeat",
     "user_day": "of one person for one day",
     "agent_day": "of this assistant for one day",
@@ -170,6 +187,8 @@ WHOSE = {
 
 
 def _renewal(key: str, now: float) -> str:
+    if key == "specialist":
+        return "A new task begins with a new one; the owner can raise limits.tokens in its file."
     keys = f"the owner can raise budget.{key}_tokens or budget.{key}_money"
     if not key.endswith("_day"):
         return f"A new message begins with a new one; {keys}."
@@ -180,6 +199,7 @@ def _renewal(key: str, now: float) -> str:
 
 def amount(money: float, currency: str) -> str:
     """A sum for people: cents, or as many digits as a small one needs."""
+    money = max(0.0, round(money, 6))  # what is set aside and freed again leaves a trace
     digits = 2 if money >= 1 or money == 0 else 4
     return f"{money:,.{digits}f} {currency}".rstrip()
 

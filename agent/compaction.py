@@ -81,11 +81,14 @@ def is_due(sizes: Sizes, tokens: int, turns: int) -> bool:
 def draft(
     frame: Frame, turns: Sequence[Sequence[Entry]], sizes: Sizes, gauge: Gauge, *, whole: bool
 ) -> Draft | None:
-    """What to ask for, so that the oldest turns make room; None if there are none to sum up.
+    """What to ask for, so that the oldest turns make room; None if there is no need.
 
     With `whole` none stay as they are. `gauge` has the limit of the sizes.
     """
     weights = [weight(turn) for turn in turns]
+    before = gauge.tokens(frame.tokens() + sum(weights) // BYTES_PER_TOKEN)
+    if not (whole or is_due(sizes, before, len(turns))):
+        return None  # what was counted last was not yet shown a summary, or a trim
     wanted = len(turns) if whole else _superfluous(weights, _bytes(sizes.kept, gauge))
     worth_it = whole or len(turns) >= MANY_TURNS
     if not wanted or not (worth_it or sum(weights[:wanted]) >= _bytes(sizes.least, gauge)):
@@ -100,7 +103,7 @@ def draft(
         covered,
         messages,
         estimate_tokens(messages, frame.tools),
-        gauge.tokens(frame.tokens() + sum(weights) // BYTES_PER_TOKEN),
+        before,
         gauge.tokens(
             Frame(frame.system, frame.tools).tokens() + sum(weights[covered:]) // BYTES_PER_TOKEN
         ),

@@ -13,7 +13,7 @@ from typing import Any
 import trio
 from attrs import define, evolve, field
 
-from agent import context, fitting
+from agent import context, fitting, parts
 from agent.fitting import Gauge
 from agent.loop import Attend, CallModel, End, Limits, Park, decide
 from agent.ports import (
@@ -30,6 +30,9 @@ from agent.ports import (
 from agent.transcript import Answer, Approval, Assistant, Entry, ToolCall, ToolResult, replaced
 
 MOST_AT_ONCE = 8  # tools of one turn; an answer may ask for 64
+# Characters of a turn and what came before it, from which on the request is made in a thread: it
+# takes 5 to 25 ms for each 100,000, in which nobody else would be served.
+LARGE = 60_000
 
 
 @define
@@ -49,6 +52,8 @@ class TurnDriver:
     stopping: Callable[[], bool] = lambda: False
     on_text: Callable[[str], None] | None = None
     gauge: Gauge = field(factory=Gauge)
+    # The most tokens of a request, asked for before each: a model's window may become known late.
+    limit: Callable[[], int] | None = None
     _turn: list[Entry] = field(init=False)
     _schemas: list[dict[str, Any]] = field(init=False)
     _schemas_size: int = field(init=False)
@@ -57,7 +62,7 @@ class TurnDriver:
         self._turn = list(self.opening.turn)
         # Once a turn: there are many, and every step's request has them all.
         self._schemas = self.tools.schemas()
-        self._schemas_size = context.size(self._schemas)
+        self._schemas_size = self.tools.weight()
 
     @property
     def worked(self) -> bool:
@@ -88,6 +93,7 @@ class TurnDriver:
         """Do the next thing; what the turn is left as, if that was the last for now."""
         match decide(self._turn, self.limits, self.tools):
             case CallModel(remark):
+                self._adjust()
                 return await self._call_model(remark)
             case Attend() as attend:
                 await self._attend(attend)
@@ -98,11 +104,15 @@ class TurnDriver:
                 await self.journal.failed(sentence, error=error)
                 return TurnState.ENDED
 
+    def _adjust(self) -> None:
+        """Take note of what has become known of the model's window."""
+        if self.limit is not None:
+            self.gauge = evolve(self.gauge, limit=self.limit())
+
     # --- The model ---
 
     async def _call_model(self, remark: str) -> TurnState | None:
-        messages = self._messages(remark)
-        estimate = self._estimate(messages)
+        messages, estimate = await self._request(remark)
         try:
             intent = await self.journal.intend_model_call(estimate)
         except OverBudget as refusal:
@@ -110,25 +120,28 @@ class TurnDriver:
             return TurnState.ENDED
         if intent.news:
             self._turn += intent.news
-            messages = self._messages()
-            estimate = self._estimate(messages)
+            messages, estimate = await self._request()
         try:
             answer = await self.model.complete(messages, self._schemas, on_text=self.on_text)
         except ModelFailed as failure:
             await self._give_up(intent.call, failure)
             return TurnState.ENDED
-        self.gauge = self.gauge.seen(estimate, answer.usage.prompt_tokens)
+        if not parts.views(messages):  # what they take is no matter of letters
+            self.gauge = self.gauge.seen(estimate, answer.usage.prompt_tokens)
         return await self._take(intent.call, answer)
 
-    def _messages(self, remark: str = "") -> list[dict[str, Any]]:
-        """The request, shortened where it would be larger than the gauge allows."""
+    async def _request(self, remark: str = "") -> tuple[list[dict[str, Any]], int]:
+        """The next request, shortened where it would be too large, and its tokens as estimated."""
+        if sum(len(entry.text) for entry in (*self.opening.history, *self._turn)) < LARGE:
+            return self._make_request(remark)
+        return await trio.to_thread.run_sync(self._make_request, remark)
+
+    def _make_request(self, remark: str) -> tuple[list[dict[str, Any]], int]:
         opening = evolve(self.opening, turn=tuple(self._turn))
         tools, kept = self._schemas_size, len(remark)
         messages = fitting.request(self.system, opening, tools, self.gauge, kept)
-        return context.remarked(messages, remark)
-
-    def _estimate(self, messages: list[dict[str, Any]]) -> int:
-        return context.tokens(context.size(messages) + self._schemas_size)
+        messages = context.remarked(messages, remark)
+        return messages, context.tokens(context.size(messages) + tools)
 
     async def _take(self, model_call: int, answer: Answer) -> TurnState | None:
         if answer.calls:
@@ -171,13 +184,15 @@ class TurnDriver:
 
     async def _run_queues(self, queues: Sequence[Sequence[ToolCall]]) -> None:
         """Run them side by side. If one finds the turn lost, all are cancelled."""
-        limiter = trio.CapacityLimiter(MOST_AT_ONCE)
+        limiter, lost = trio.CapacityLimiter(MOST_AT_ONCE), False
         try:
             async with trio.open_nursery() as nursery:
                 for queue in queues:
                     nursery.start_soon(self._run_queue, queue, limiter)
-        except* TurnLost as lost:
-            raise TurnLost from lost
+        except* TurnLost:
+            lost = True  # raised in here, it would be put into a group (by Python before 3.11.4)
+        if lost:
+            raise TurnLost
 
     async def _run_queue(self, calls: Sequence[ToolCall], limiter: trio.CapacityLimiter) -> None:
         for call in calls:

@@ -30,10 +30,12 @@ from agent.transcript import Assistant, Entry, ToolCall, ToolResult, User
 CAPS = (32_000, 8000, 2000, 500, 120)
 LEAST_ROOM = 6000  # bytes
 BRIEF = 400  # characters of a tool's result in an earlier turn
+LEAST_SHOWN = 8000  # characters; what is shown is left out where its result would be cut to less
 LONGEST_CALL = 300  # characters of a call's arguments, when it gets tight
 # How far the estimate is corrected at most. Beyond that, what was counted was something else.
 LEAST_RATIO, MOST_RATIO = 0.5, 4.0
 
+UNSEEN = "[What was shown here is left out: it does not fit.]"
 OMITTED = "[Earlier turns are left out here: they do not fit.]"
 
 
@@ -136,7 +138,7 @@ def split(history: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 def squeeze(turn: Sequence[Entry], room: int) -> list[Entry]:
     """The turn in at most `room` bytes, as far as shortening it can bring it there."""
     entries = list(turn)
-    for shortened in _measures():
+    for shortened in _measures(room):
         excess = weight(entries) - room
         for index, entry in enumerate(entries):
             if excess <= 0:
@@ -147,8 +149,12 @@ def squeeze(turn: Sequence[Entry], room: int) -> list[Entry]:
     return entries
 
 
-def _measures() -> Iterator[Callable[[Entry], Entry]]:
-    """What is done to each entry in turn, oldest first; a harsher one each time."""
+def _measures(room: int) -> Iterator[Callable[[Entry], Entry]]:
+    """What is done to each entry in turn, oldest first; a harsher one each time.
+
+    What would not fit alone goes first: all else would be made short for it, and in vain.
+    """
+    yield partial(_without_giants, room=room)
     for cap in CAPS:
         yield partial(_with_short_result, cap=cap)
     yield _with_short_calls
@@ -161,7 +167,22 @@ def _with_short_result(entry: Entry, cap: int) -> Entry:
 
 
 def _capped(entry: Entry, cap: int) -> Entry:
-    return attrs.evolve(entry, text=shorten(entry.text, cap))
+    shorter = attrs.evolve(entry, text=shorten(entry.text, cap))
+    return shorter if cap >= LEAST_SHOWN else _unseen(shorter)
+
+
+def _without_giants(entry: Entry, room: int) -> Entry:
+    if isinstance(entry, Assistant):
+        return entry
+    size = sum(view.tokens for view in entry.shown) * context.BYTES_PER_TOKEN
+    return _unseen(entry) if size > room else entry
+
+
+def _unseen(entry: Entry) -> Entry:
+    """The entry without what it shows, which it says."""
+    if isinstance(entry, Assistant) or not entry.shown:
+        return entry
+    return attrs.evolve(entry, text=f"{entry.text}\n{UNSEEN}", shown=())
 
 
 def _with_short_calls(entry: Entry) -> Entry:
@@ -185,4 +206,4 @@ def weight(entries: Iterable[Entry]) -> int:
 
 
 def _weigh(entry: Entry) -> int:
-    return context.weigh(context.message(entry))
+    return context.size(context.messages([entry]))

@@ -25,6 +25,7 @@ from attrs import define, frozen
 
 FENCE = "---"
 MAX_LINES = 200
+MAX_LINE = 4000  # characters; the longest text that we read has a quarter
 MAX_DEPTH = 3  # of maps in maps; what we read has two
 
 # What no line may hold: what is not printable, and what is a line break to some readers only.
@@ -69,6 +70,8 @@ def read(text: str) -> Document:
         raise BadFrontMatter(f"the line {FENCE} that ends the front matter is missing")
     if end > MAX_LINES:
         raise BadFrontMatter(f"the front matter has more than {MAX_LINES} lines")
+    if any(len(line) > MAX_LINE for line in lines[1:end]):
+        raise BadFrontMatter(f"a line of the front matter has more than {MAX_LINE} characters")
     fields = _Lines([line.rstrip(" ") for line in lines[1:end]]).all()
     return Document(fields, "\n".join(lines[end + 1 :]).strip())
 

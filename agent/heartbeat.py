@@ -22,23 +22,30 @@ PROMPT = """\
 sent to the chat, so write only what the person should read now. If that is nothing, answer {silent}
 and not a word more.]"""
 
-# Lines that ask for nothing: empty, headings, rules, comments, quotes, bullets and boxes without
-# words, and boxes that are ticked.
-_IDLE = re.compile(r"\s*(?:#.*|[-*_=\s]*|>.*|[-*+]\s*(?:\[[ xX]?\])?\s*|[-*+]\s*\[[xX]\].*)")
+CUT = "[The file goes on; no more of it is looked at.]"
+
+# Lines, without the blanks around them, that ask for nothing: empty, headings, rules, quotes,
+# bullets and boxes without words, and boxes that are ticked.
+_BULLET = r"(?:[-*+]|\d+[.)])\s*"
+_IDLE = re.compile(rf"#.*|>.*|[-*_=\s]*|{_BULLET}(?:\[[ xX]?\])?|{_BULLET}\[[xX]\].*")
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+# The silent word as models write it: some escape the line in it, as for Markdown.
+_WORD = re.compile(r"HEARTBEAT\\?[_ ]OK", re.IGNORECASE)
+_WORD_LAST = re.compile(rf"{_WORD.pattern}\Z", re.IGNORECASE)
 _AROUND = " \t\r\n.,;:!*_`'\"()[]"
 
 
 def is_actionable(text: str) -> bool:
     """Whether a heartbeat file asks for anything."""
     lines = _COMMENT.sub("", text).splitlines()
-    return any(not _IDLE.fullmatch(line) for line in lines)
+    return any(not _IDLE.fullmatch(line.strip()) for line in lines)
 
 
-def prompt(text: str, now: dt.datetime) -> str:
-    """What the model is told; `now` is in the owner's zone."""
+def prompt(text: str, now: dt.datetime, *, cut: bool = False) -> str:
+    """What the model is told; `now` is in the owner's zone. `cut`: the file goes on."""
     moment = f"{now:%A, %Y-%m-%d %H:%M} ({now.tzinfo})"
-    return PROMPT.format(now=moment, file=FILE, text=text.strip(), silent=SILENT)
+    shown = f"{text.strip()}\n{CUT}" if cut else text.strip()
+    return PROMPT.format(now=moment, file=FILE, text=shown, silent=SILENT)
 
 
 def worth_telling(answer: str) -> str:
@@ -48,11 +55,11 @@ def worth_telling(answer: str) -> str:
     """
     text = answer.strip()
     bare = text.strip(_AROUND)
-    if bare.startswith(SILENT):
-        text = bare.removeprefix(SILENT)
-    elif bare.endswith(SILENT):
-        text = bare.removesuffix(SILENT)
-    return text.strip() if text.strip(_AROUND) else ""
+    found = _WORD.match(bare) or _WORD_LAST.search(bare)
+    if found is None:
+        return text if bare else ""
+    rest = f"{bare[: found.start()]}{bare[found.end() :]}".strip()
+    return rest if any(map(str.isalnum, rest)) else ""
 
 
 def is_quiet(now: dt.time, hours: tuple[dt.time, dt.time] | None) -> bool:

@@ -11,9 +11,12 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 
+from agent.text import unclosing
+
 MEMORY = "memory/MEMORY.md"
-MEMORY_CHARS = 8_000  # of MEMORY.md in the context, about 2,000 tokens
-NOTES_CHARS = 4_000  # of today's and yesterday's notes together
+# Bytes of UTF-8, since letters beyond ASCII take more tokens, too.
+MEMORY_BYTES = 8_000  # of MEMORY.md in the context, about 2,000 tokens
+NOTES_BYTES = 4_000  # of today's and yesterday's notes together
 FILE_CHARS = 100_000  # of one file that is kept for search
 YEARS = 2  # whose notes are kept for search: this one and the last
 
@@ -42,19 +45,24 @@ def patterns(today: dt.date) -> tuple[str, ...]:
     return (MEMORY, *(f"memory/{year:04}-??-??.md" for year in years))
 
 
+def shown(today: dt.date) -> tuple[str, ...]:
+    """The paths of what is shown of it: the lasting part, and the notes of two days."""
+    return (MEMORY, note_path(today), note_path(today - dt.timedelta(days=1)))
+
+
 def snapshot(files: Mapping[str, str], today: dt.date, remark: str = "") -> str:
     """The part of the system prompt that is memory: `files` are texts by path.
 
     `remark` says why they may be old, if they may. What is cut is said where it was cut.
     """
-    notes = (note_path(today), note_path(today - dt.timedelta(days=1)))
-    shown = [_shown(MEMORY, files.get(MEMORY, ""), MEMORY_CHARS, from_end=False)]
-    room = NOTES_CHARS
+    lasting, *notes = shown(today)
+    parts = [_shown(lasting, files.get(lasting, ""), MEMORY_BYTES, from_end=False)]
+    room = NOTES_BYTES
     for path in notes:
         text = files.get(path, "").strip()
-        shown.append(_shown(path, text, room, from_end=True))
-        room = max(0, room - len(text))
-    parts = [part for part in shown if part]
+        parts.append(_shown(path, text, room, from_end=True))
+        room = max(0, room - len(text.encode()))
+    parts = [part for part in parts if part]
     lines = [HEADING, remark, *([SHOWN, *parts] if parts else [EMPTY])]
     return "\n".join(line for line in lines if line)
 
@@ -64,13 +72,16 @@ def _shown(path: str, text: str, room: int, *, from_end: bool) -> str:
     text = text.strip()
     if not text:
         return ""
-    cut = len(text) - room
-    if cut > 0:
+    kept = _within(text, room, from_end=from_end)
+    if cut := len(text) - len(kept):
         said = f"[{cut} characters left out here; read_file shows them]"
-        text = f"{said}\n{text[cut:]}" if from_end else f"{text[:room]}\n{said}"
-    return f'<memory file="{path}">\n{defang(text, "memory")}\n</memory>'
+        text = f"{said}\n{kept}" if from_end else f"{kept}\n{said}"
+    return f'<memory file="{path}">\n{unclosing(text, "memory")}\n</memory>'
 
 
-def defang(text: str, tag: str) -> str:
-    """`text` in which nothing closes `tag`, whatever its case and blanks."""
-    return re.sub(rf"<(\s*/\s*{tag})", r"&lt;\1", text, flags=re.IGNORECASE)
+def _within(text: str, room: int, *, from_end: bool) -> str:
+    """As many whole characters from one end of a text as so many bytes hold."""
+    data = text.encode()
+    if len(data) <= room:
+        return text
+    return (data[len(data) - room :] if from_end else data[:room]).decode(errors="ignore")

@@ -16,7 +16,6 @@ driver then delivers it with a remark that it breaks off and why; it never passe
 from __future__ import annotations
 
 import random
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -26,9 +25,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
-from agent import outcomes, retry, wire
+from agent import outcomes, parts, refusals, retry, wire
+from agent.circuit import Circuit
 from agent.cookies import Jar
 from agent.importing import collector_resting
 from agent.outcomes import (
@@ -38,17 +38,19 @@ from agent.outcomes import (
     TOO_SLOW,
     Reading,
     Refusal,
+    causes,
     detail,
     error_of,
     judged,
-    root,
     root_words,
     unfinished,
 )
-from agent.parameters import Parameters, accepted
+from agent.parameters import Learnt, accepted
 from agent.parts import Takes, fitted, takes
+from agent.payload import Payload
 from agent.ports import ModelFailed
 from agent.providers import Preset, preset
+from agent.request import ModelOptions, Request
 from agent.retry import Failure, GaveUp
 from agent.stream import BadStream
 from agent.transcript import Answer
@@ -62,42 +64,6 @@ NO_KEY = "none"  # servers without keys still want the header
 KEEP_CONNECTION = 30.0  # seconds; a tool's run is shorter, and a new TLS connection costs 50 ms
 # How long the end of a body may take after its last event, with which it comes nearly always.
 DRAIN_SECONDS = 0.1
-# Parameters of ours that a model can do without.
-OPTIONAL = frozenset({"stream_options"})
-
-
-@frozen
-class ModelOptions:
-    """Where the model is, what is asked of it, and how long to wait for it; times are seconds."""
-
-    base_url: str
-    name: str
-    api_key: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = None  # shared with the program's other clients; None: its own
-    connect_timeout: float = 10.0
-    read_timeout: float = 120.0  # between two chunks
-    max_attempts: int = 4
-    provider: str = "openai"
-    parameters: Parameters = field(factory=Parameters)
-    context_window: int = 0  # tokens; 0: what the provider says
-    transcription: str = ""  # the model that writes down recordings, '' for none
-    images: str = "auto"  # whether it takes them: "yes", "no", or what its name says
-
-
-@frozen
-class Request:
-    """What a model is asked, and who watches the answer grow.
-
-    `on_text` is called with the text so far, whole, whenever some has come; it begins anew with
-    each attempt. `jar` has the cookies of the conversation, and takes in those that come. A wait of
-    more than `patience` seconds between two attempts is not waited for.
-    """
-
-    messages: Sequence[dict[str, Any]]
-    tools: Sequence[dict[str, Any]]
-    on_text: Callable[[str], None] | None = None
-    jar: Jar | None = None
-    patience: float = float("inf")
 
 
 @define
@@ -113,16 +79,22 @@ class OpenAIModel:
     _building: trio.Lock = field(factory=trio.Lock)
     _preset: Preset = field(init=False)
     _chosen: dict[str, Any] = field(init=False)
-    _dropped: set[str] = field(factory=set)  # what the model has refused to take
+    _learnt: Learnt = field(factory=Learnt)
     _window: Window = field(init=False)
     _takes: Takes = field(init=False)
+    circuit: Circuit = field(factory=Circuit, init=False)  # for `agent.fallback`
 
     def __attrs_post_init__(self) -> None:
         options = self.options
         self._preset = preset(options.provider, options.base_url)
         self._chosen = accepted(options.parameters, self._preset, options.name)
         self._window = Window(options.name, options.context_window)
-        self._takes = takes(self._preset, options.name, options.images)
+        self._takes = takes(self._preset, options.name, options.images, options.documents)
+
+    @property
+    def sees(self) -> Takes:
+        """What it takes besides text, as far as that is known now."""
+        return self._takes
 
     async def warm(self) -> None:
         """Import openai and build the client, in a thread, unless that is done."""
@@ -140,9 +112,10 @@ class OpenAIModel:
         tools: Sequence[dict[str, Any]],
         *,
         on_text: Callable[[str], None] | None = None,
+        may_call: bool = True,
     ) -> Answer:
         """The model's next answer; raises ModelFailed when the retry policy gives up."""
-        outcome = await self.answer(Request(messages, tools, on_text))
+        outcome = await self.answer(Request(messages, tools, on_text, may_call))
         if isinstance(outcome, GaveUp):
             raise error_of(outcome.failure, outcome.attempts)
         return outcome
@@ -155,7 +128,11 @@ class OpenAIModel:
             outcome = await self._attempt(request)
             if isinstance(outcome, Answer):
                 return attrs.evolve(outcome, lost=retry.lost(failed))
-            if self._drop(outcome.unsupported):
+            if outcome.unsupported:
+                self._learn(outcome)
+                continue
+            if (blinder := self._look_away(request, outcome)) is not None:
+                request = blinder
                 continue
             failed.append(outcome)
             wait = retry.delay(outcome, len(failed), self.options.max_attempts, random.random())  # noqa: S311  (jitter)
@@ -163,14 +140,25 @@ class OpenAIModel:
                 return GaveUp(tuple(failed))
             await trio.sleep(wait)
 
-    def _drop(self, parameter: str) -> bool:
-        """Leave out, from now on, a parameter that the model does not take."""
-        if parameter and parameter not in self._dropped:
-            self._dropped.add(parameter)
-            name = self.options.name
-            self.remark(f"{name} does not take {parameter}, which is left out from now on")
-        # Another call may have found it out meanwhile; the next attempt of either is without it.
-        return bool(parameter)
+    def _learn(self, failure: Failure) -> None:
+        """Send a parameter that is not taken under its other name from now on, or not at all."""
+        name, refused = self.options.name, failure.unsupported
+        if then := self._learnt.learn(refused, failure.instead):
+            self.remark(f"{name} does not take {refused}, which is {then} from now on")
+
+    def _look_away(self, request: Request, failure: Failure) -> Request | None:
+        """The request without what it shows, if it was refused for that; else None.
+
+        Where the model takes no such thing at all, that is not tried again.
+        """
+        sent = [view for view in parts.views(request.messages) if self._takes.has(view)]
+        if not sent or not (failure.too_long or refusals.concerns(failure.status, failure.error)):
+            return None
+        before, self._takes = self._takes, refusals.corrected(self._takes, sent, failure.error)
+        if self._takes != before:
+            self.remark(f"{self.options.name} takes {self._takes}: {failure.error}")
+            return request
+        return attrs.evolve(request, messages=parts.without(request.messages, failure.error))
 
     async def _attempt(self, request: Request) -> Answer | Failure:
         """Make the request once."""
@@ -178,33 +166,37 @@ class OpenAIModel:
         failure = await self._stream(request, reading)
         outcome = judged(reading) if reading.finish_reason else failure or unfinished(reading)
         if isinstance(outcome, Failure):
-            return attrs.evolve(outcome, said=reading.text, usage=reading.usage)
+            worked = outcome.worked or reading.begun
+            return attrs.evolve(outcome, said=reading.text, usage=reading.usage, worked=worked)
         return outcome
 
-    def _body(self, request: Request) -> dict[str, Any]:
-        messages = fitted(request.messages, self._takes)
-        body = wire.body(self._preset, messages, request.tools) | self._chosen
-        kept = {key: value for key, value in body.items() if key not in self._dropped}
-        return {"model": self.options.name, **kept}
+    def _body(self, request: Request, payload: Payload) -> dict[str, Any]:
+        messages = fitted(request.messages, self._takes, payload.mark)
+        body = wire.body(self._preset, messages, request.tools, may_call=request.may_call)
+        return {"model": self.options.name, **self._learnt.sent(body | self._chosen)}
 
     async def _stream(self, request: Request, reading: Reading) -> Failure | None:
         """Fill the reading. Every fault of the far side is a Failure, never raised."""
         import httpx2  # noqa: PLC0415  (loaded with openai, in `warm`)
         import openai  # noqa: PLC0415
 
-        body = self._body(request)
+        payload, limit = Payload(), self.options.answer_timeout
+        body = self._body(request, payload)
         try:
-            await self._receive(request, body, reading)
+            with trio.move_on_after(limit) as scope:
+                await self._receive(request, await payload.of(body), reading)
         except openai.APIStatusError as error:
-            optional = [key for key in body if key in {*self._chosen, *OPTIONAL}]
-            return outcomes.of_refusal(_refusal(error, optional), self.options.name, time.time())
+            return outcomes.of_refusal(_refusal(error, body), self.options.name, time.time())
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             return _connection_failure(error, CUT if reading.begun else OUT_OF_REACH)
         except BadStream as error:
             return outcomes.of_stream(error)
-        return None
+        late = Failure(TOO_SLOW, f"no end within {limit:g} s", final=True)
+        return late if scope.cancelled_caught else None
 
-    async def _receive(self, request: Request, body: dict[str, Any], reading: Reading) -> None:
+    async def _receive(
+        self, request: Request, body: dict[str, Any] | bytes, reading: Reading
+    ) -> None:
         address, jar = self.options.base_url, request.jar or Jar()
         async with self._response(body, jar.headers.get(address, "")) as response:
             jar.take(address, response.headers.get_list("set-cookie"), time.time())
@@ -215,6 +207,11 @@ class OpenAIModel:
             raise fault
 
     # --- Beside answers ---
+
+    @property
+    def known_window(self) -> int:
+        """How many tokens the model takes in at once, as far as is known; 0: ask `window`."""
+        return self._window.known
 
     async def window(self) -> int:
         """How many tokens the model takes in at once. Never fails, and never takes long."""
@@ -276,7 +273,9 @@ class OpenAIModel:
         return outcomes.transcript(answer.content)
 
     @asynccontextmanager
-    async def _response(self, body: dict[str, Any], cookie: str) -> AsyncIterator[httpx2.Response]:
+    async def _response(
+        self, body: dict[str, Any] | bytes, cookie: str
+    ) -> AsyncIterator[httpx2.Response]:
         """The raw answer to one request, as a stream; closed on the way out.
 
         `post` is the library's door for calls without types. Behind the typed one, parameters are
@@ -289,7 +288,8 @@ class OpenAIModel:
         answer = await self._client.post(
             self._preset.style.value,
             cast_to=httpx2.Response,
-            body=body,
+            body=None if isinstance(body, bytes) else body,
+            content=body if isinstance(body, bytes) else None,
             options={"headers": {"Cookie": cookie}} if cookie else {},
             stream=True,
             stream_cls=openai.AsyncStream[object],
@@ -371,9 +371,11 @@ def _connection_failure(error: Exception, sentence: str) -> Failure:
     import httpx2  # noqa: PLC0415  (loaded with openai, in `warm`)
     import openai  # noqa: PLC0415
 
+    # Whatever went wrong while connecting, nothing had been asked yet.
+    connecting = httpx2.ConnectError | httpx2.ConnectTimeout
+    unsent = any(isinstance(each, connecting) for each in causes(error))
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-        return Failure(TOO_SLOW, "timeout")
-    unsent = isinstance(root(error), ConnectionRefusedError | socket.gaierror)
+        return Failure(OUT_OF_REACH if unsent else TOO_SLOW, "timeout", unsent=unsent)
     return Failure(sentence, f"connection: {root_words(error)}", unsent=unsent)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import email.utils
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, Protocol
 
 import attrs
@@ -50,6 +50,10 @@ CODES: Final = {
     "invalid_api_key": 401,
 }
 TOO_LONG_STATUS: Final = frozenset({400, 413, 422})
+# Errors before which a model may have been at work: somebody gave up waiting for it, or read the
+# prompt and would not pass it. Azure, for one, says that it bills such requests.
+MAY_HAVE_WORKED: Final = frozenset({408, 504, 524})
+FILTERED: Final = "content_filter"
 TOO_LONG: Final = re.compile(
     r"context[ _]length|context[ _]window|context size|maximum context|too many tokens"
     r"|(prompt|input|request)\b.{0,20} too (long|large)|exceeds the maximum number of tokens",
@@ -125,8 +129,10 @@ def of_refusal(refusal: Refusal, model: str, now: float) -> Failure:
         f"HTTP {refusal.status}: {refusal.words}",
         status=status,
         retry_after=retry_after(refusal.retry_after, now),
+        worked=status in MAY_HAVE_WORKED or refusal.code == FILTERED,
         too_long=_is_too_long(status, refusal.code, refusal.words),
-        unsupported=_unsupported(refusal),
+        unsupported=(unsupported := _unsupported(refusal)),
+        instead=parameters.instead(unsupported, refusal.words),
     )
 
 
@@ -200,15 +206,15 @@ def _seconds_until(date: str, now: float) -> float | None:
         return None
 
 
-def root(error: BaseException) -> BaseException:
-    """The innermost cause, which is the one that says what happened."""
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what led to it, the innermost last: that one says what happened."""
+    yield error
     while (cause := _cause(error)) is not None:
-        error = cause
-    return error
+        yield (error := cause)
 
 
 def root_words(error: BaseException) -> str:
-    innermost = root(error)
+    *_, innermost = causes(error)
     return (str(innermost) or type(innermost).__name__)[:MAX_DETAIL]
 
 

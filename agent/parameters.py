@@ -2,7 +2,8 @@
 
 OpenAI refuses a whole request over one parameter that the model does not take, so those go only to
 the families that are known to take them. Most others ignore what they do not know. A provider that
-refuses one all the same names it; it is then left out for the rest of the process's life.
+refuses one all the same names it; for the rest of the process's life it is then left out, or sent
+under the other name that the provider has for it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from agent.providers import Preset, Style
 
@@ -23,9 +24,21 @@ NOT_THINKING: Final = re.compile(r"^gpt-5(\.\d+)?-chat")
 # How providers say that they do not take a parameter.
 REFUSED: Final = re.compile(
     r"unsupported|not supported|does not support|not support|unknown|unrecognized|unexpected"
-    r"|not permitted|not allowed|extra input",
+    r"|not permitted|not allowed|extra input|deprecated",
     re.IGNORECASE,
 )
+# These always have the same value, so that any complaint about one says that it is not taken.
+FIXED: Final = frozenset({"stream_options", "tool_choice"})
+# What a model can do without.
+OPTIONAL: Final = FIXED | {
+    *("temperature", "reasoning", "reasoning_effort"),
+    *("max_tokens", "max_completion_tokens", "max_output_tokens"),
+}
+# Two names for one thing, of which a server may know only the other.
+TWINS: Final[Mapping[str, str]] = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+}
 # Under these names a parameter may be refused, whose key in a request is the first.
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "reasoning": ("reasoning", "reasoning.effort", "reasoning_effort"),
@@ -67,9 +80,42 @@ def refused(sent: Collection[str], param: str, words: str) -> str:
 
     `param` is the one that the provider names as such, or ''; `words` are what it says.
     """
-    if not REFUSED.search(words):
-        return ""
-    return next((key for key in sent if _is_named(key, param, words)), "")
+    known = OPTIONAL if REFUSED.search(words) else FIXED
+    return next((key for key in sent if key in known and _is_named(key, param, words)), "")
+
+
+def instead(refused: str, words: str) -> str:
+    """The name under which the provider wants the parameter that it refused; '' if under none."""
+    twin = TWINS.get(refused, "")
+    return twin if twin and _stands_in(twin, words) else ""
+
+
+@define
+class Learnt:
+    """What a model has refused to take, and the name that each is sent under, '' for not at all.
+
+    No name is tried twice, so that a provider which sends us from one to another comes to an end.
+    """
+
+    _names: dict[str, str] = field(factory=dict)
+
+    def learn(self, refused: str, instead: str) -> str:
+        """Note a refusal; returns what is done from now on, '' if another call has found it out."""
+        if refused in self._names:
+            return ""
+        self._names[refused] = name = "" if instead in self._names else instead
+        return f"called {name}" if name else "left out"
+
+    def sent(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of a request with what the model takes, under the names that it takes."""
+        named = {self._name(key): value for key, value in body.items()}
+        named.pop("", None)
+        return named
+
+    def _name(self, key: str) -> str:
+        while key in self._names:
+            key = self._names[key]
+        return key
 
 
 def _is_named(key: str, param: str, words: str) -> bool:

@@ -17,6 +17,7 @@ from agent.transcript import (
     ToolResult,
     Usage,
     User,
+    View,
 )
 
 
@@ -159,7 +160,7 @@ class Model(Protocol):
     """A language model. Raises ModelFailed after its own retries.
 
     `on_text` is called with the text so far, whole: it takes the place of what was there before,
-    since an answer that was cut begins anew.
+    since an answer that was cut begins anew. A model that may not call is asked for text alone.
     """
 
     async def complete(
@@ -168,6 +169,7 @@ class Model(Protocol):
         tools: Sequence[dict[str, Any]],
         *,
         on_text: Callable[[str], None] | None = None,
+        may_call: bool = True,
     ) -> Answer: ...
 
 
@@ -198,19 +200,25 @@ class Subtask:
 class ToolOutcome:
     """What a tool brought: the text for the model, whether it is an error, files for the chat.
 
-    A `subtask` is a turn to begin beside this one.
+    A `subtask` is a turn to begin beside this one. `shown` is what the model looks at with it,
+    until the turn ends.
     """
 
     text: str
     failed: bool = False
     files: tuple[OutFile, ...] = ()
     subtask: Subtask | None = None
+    shown: tuple[View, ...] = ()
 
 
 class Toolbox(Protocol):
     """The tools of one turn."""
 
     def schemas(self) -> list[dict[str, Any]]: ...
+
+    def weight(self) -> int:
+        """The bytes that the schemas take in a request."""
+        ...
 
     def rerunnable(self, name: str) -> bool:
         """True for tools that only read: run again after an interruption without a question."""

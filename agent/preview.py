@@ -20,6 +20,7 @@ MANY_ACCENTS = 3  # on one letter; more could run over the lines around it
 _SHAPELESS = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+_SPECIAL = re.compile("[^\n -~]+")  # what is not plain; the rest may be long
 _SPACES = re.compile(f" {{{MANY_SPACES},}}")
 _LINES = re.compile(rf"(?:^[ ]*\n){{{MANY_LINES},}}", re.MULTILINE)
 
@@ -34,13 +35,24 @@ def argument(name: str, value: str) -> str:
 
 def visible(text: str) -> str:
     """`text` with everything in it to be seen; only line breaks are left as they are."""
+    shown = _SPECIAL.sub(lambda run: _shown(run[0]), text)
+    counted = _LINES.sub(_count_lines, shown)
+    return _SPACES.sub(lambda run: f"[{len(run[0])} spaces]", counted)
+
+
+def _shown(run: str) -> str:
+    """Characters of which each has to be looked at."""
     shown: list[str] = []
     accents = 0
-    for char in text:
+    for char in run:
         accents = accents + 1 if unicodedata.category(char) in {"Mn", "Me"} else 0
         shown.append(char if _has_shape(char) and accents <= MANY_ACCENTS else _escaped(char))
-    counted = _LINES.sub(_count_lines, "".join(shown))
-    return _SPACES.sub(lambda run: f"[{len(run[0])} spaces]", counted)
+    return "".join(shown)
+
+
+def bare(text: str) -> str:
+    """`text` without what does not show, for a name that a person is to know something by."""
+    return "".join(filter(_has_shape, text))
 
 
 def _count_lines(run: re.Match[str]) -> str:

@@ -153,10 +153,11 @@ class Response:
     def _item(self, place: object, item: dict[str, Any]) -> None:
         if item.get("type") != "function_call":
             return
-        if place not in self._calls and len(self._calls) == MAX_CALLS:
-            raise Endless(f"more than {MAX_CALLS} tool calls at once")
         call = [clean(as_string(item.get(key))) for key in ("call_id", "name", "arguments")]
-        self._calls[place if isinstance(place, int) else call[0]] = CallRequest(*call)
+        key = place if isinstance(place, int) else call[0]
+        if key not in self._calls and len(self._calls) == MAX_CALLS:
+            raise Endless(f"more than {MAX_CALLS} tool calls at once")
+        self._calls[key] = CallRequest(*call)
 
     def _end(self, response: dict[str, Any]) -> str:
         """Take in how it ended; returns what had been said to nobody yet."""
@@ -203,5 +204,5 @@ def _reported(error: object) -> ReportedError:
 
 def _usage(found: dict[str, Any]) -> Usage:
     cached = as_object(found.get("input_tokens_details")).get("cached_tokens")
-    counts = (found.get("input_tokens"), cached, found.get("output_tokens"))
-    return Usage(*map(as_count, counts))
+    prompt, completion = found.get("input_tokens"), found.get("output_tokens")
+    return Usage(as_count(prompt), as_count(cached), as_count(completion))

@@ -27,9 +27,10 @@ class Failure:
 
     `status` is the provider's HTTP status, None where there was none; `retry_after` the seconds it
     asked for; `said` the text that had come, and `usage` what the provider had counted. A `final`
-    failure would come again; a request that was `unsent` did not reach the provider. `too_long` if
-    the request does not fit into the model's window; `unsupported` is the parameter that the model
-    does not take, if that was the reason.
+    failure would come again; a request that was `unsent` did not reach the provider, and for one
+    that `worked` a model may have. `too_long` if the request does not fit into the model's window;
+    `unsupported` is the parameter that the model does not take, if that was the reason, and
+    `instead` the name that it wants for it.
     """
 
     sentence: str
@@ -40,8 +41,10 @@ class Failure:
     usage: Usage = NOTHING
     final: bool = False
     unsent: bool = False
+    worked: bool = False
     too_long: bool = False
     unsupported: str = ""
+    instead: str = ""
 
     @property
     def retryable(self) -> bool:
@@ -51,10 +54,12 @@ class Failure:
 
     @property
     def unpaid(self) -> bool:
-        """Whether the model was certainly never at work: the request was refused, or never made."""
-        refused = self.status is not None and 400 <= self.status < 500  # noqa: PLR2004
-        worked = bool(self.said) or self.usage != NOTHING
-        return not worked and (refused or self.unsent)
+        """Whether nobody bills it: never sent, or answered with an error before any stream began.
+
+        A connection that is lost after the request was sent tells nothing of what it has cost.
+        """
+        worked = self.worked or self.said or self.usage.tokens
+        return not worked and (self.unsent or self.status is not None)
 
 
 @frozen

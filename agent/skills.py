@@ -10,6 +10,7 @@ and said to be.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import stat
@@ -25,7 +26,7 @@ SHIPPED = Path(__file__).parent / "shipped"  # where this program's own skills a
 PAGE = "SKILL.md"
 MAX_PAGE = 256 * 1024  # bytes of a SKILL.md; the format advises a fiftieth of that
 MAX_FILE = 256 * 1024  # bytes of another file that is read to the model
-MAX_FILES = 500  # names below a skill's folder that are looked at
+MAX_FILES = 500  # files and directories below a skill's folder that are looked at
 
 NAME_LENGTH = 64
 DESCRIPTION_LENGTH = 1024
@@ -85,21 +86,21 @@ def load_skills(*roots: Path) -> tuple[tuple[Skill, ...], tuple[str, ...]]:
     return tuple(found[name] for name in sorted(found)), tuple(warnings)
 
 
-def _folders(root: Path, warnings: list[str]) -> Iterator[Path]:
+def _folders(root: Path, warnings: list[str]) -> list[Path]:
     """What a person means as skills in `root`; nothing that anybody could have put there."""
     try:
         check_private(root)
-        paths = sorted(root.iterdir())
+        check_private(root.parent)
+        return sorted(path for path in root.iterdir() if path.name[0] not in "._" and path.is_dir())
     except FileNotFoundError:
-        return
+        return []
     except (OSError, SkillError) as error:
         warnings.append(f"{root} is left out: {getattr(error, 'strerror', None) or error}")
-        return
-    yield from (path for path in paths if path.is_dir() and path.name[0] not in "._")
+        return []
 
 
 def check_private(path: Path) -> None:
-    """Raise SkillError for a directory that accounts other than its owner's may write to."""
+    """Raise SkillError for a file or directory that every account may write to."""
     if path.stat().st_mode & stat.S_IWOTH:
         raise SkillError(f"everybody may write to {path}; chmod o-w {path}")
 
@@ -112,7 +113,8 @@ def read_skill(folder: Path) -> Skill:
     if folder.is_symlink():
         raise SkillError("it is a link; put the folder itself there")
     try:
-        check_private(folder)
+        for path in (folder, *itertools.islice(_below(folder), MAX_FILES)):
+            check_private(path)
     except OSError as error:
         raise SkillError(f"it cannot be read: {error.strerror}") from error
     return skill_of(folder, page(folder).fields)
@@ -121,9 +123,14 @@ def read_skill(folder: Path) -> Skill:
 def page(folder: Path) -> Document:
     """The folder's SKILL.md in its two parts. Raises SkillError."""
     try:
-        return frontmatter.read(read_file(folder, PAGE, MAX_PAGE))
+        return frontmatter.read(page_text(folder))
     except BadFrontMatter as error:
         raise SkillError(f"{PAGE}: {error}") from error
+
+
+def page_text(folder: Path) -> str:
+    """The folder's SKILL.md as it is. Raises SkillError."""
+    return read_file(folder, PAGE, MAX_PAGE)
 
 
 def skill_of(folder: Path, fields: Mapping[str, Value]) -> Skill:
@@ -205,8 +212,11 @@ def read_file(folder: Path, name: str, most: int = MAX_FILE) -> str:
 def _regular_file(path: str, most: int) -> bytes:
     """The first bytes of a file, and of nothing that is none. Raises OSError."""
     with open(path, "rb", opener=_opener) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "it is not a file")
+        if mode & stat.S_IWOTH:
+            raise OSError(errno.EPERM, f"everybody may write to it; chmod o-w {path}")
         return file.read(most)
 
 
@@ -216,17 +226,21 @@ def _opener(path: str, flags: int) -> int:
 
 
 def files_of(skill: Skill) -> list[str]:
-    """The names of its files besides the page, sorted; links are none."""
-    found: list[str] = []
-    for top, folders, names in os.walk(skill.folder):
-        folders.sort()
-        below = Path(top).relative_to(skill.folder)
-        found += [
-            (below / name).as_posix() for name in names if not (Path(top) / name).is_symlink()
-        ]
-        if len(found) > MAX_FILES:
-            break
-    return sorted(name for name in found[:MAX_FILES] if name != PAGE)
+    """The names of its files besides the page, sorted. Raises SkillError."""
+    paths = itertools.islice(_below(skill.folder), MAX_FILES)
+    try:
+        names = [path.relative_to(skill.folder).as_posix() for path in paths if not path.is_dir()]
+    except OSError as error:
+        raise SkillError(f"its files cannot be listed: {error.strerror}") from error
+    return sorted(name for name in names if name != PAGE)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """What is in a skill's folder; not links, and nothing hidden (where it came from by git)."""
+    for top, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        paths = (Path(top, name) for name in [*folders, *names] if name[0] != ".")
+        yield from (path for path in paths if not path.is_symlink())
 
 
 # --- In the system prompt ---

@@ -80,6 +80,7 @@ def load_specialists(directory: Path) -> tuple[tuple[Specialist, ...], tuple[str
     """
     try:
         check_private(directory)
+        check_private(directory.parent)
         names = sorted(path.name for path in directory.glob("[!._]*.md"))
     except FileNotFoundError:
         return (), ()
@@ -127,7 +128,7 @@ def specialist_of(file: str, document: Document) -> Specialist:
         name,
         description,
         document.body,
-        _text(fields, "model", DESCRIPTION_LENGTH) or None,
+        _model(fields),
         _names(tools["allow"], "allow") if "allow" in tools else None,
         _names(tools.get("deny", ()), "deny"),
         _limits(_map(fields, "limits", LIMITS)),
@@ -139,6 +140,13 @@ def _text(fields: Mapping[str, Value], key: str, most: int) -> str:
     if not isinstance(value, str) or len(value) > most:
         raise SpecialistError(f"{key} has to be a text of at most {most} characters")
     return value
+
+
+def _model(fields: Mapping[str, Value]) -> str | None:
+    name = _text(fields, "model", DESCRIPTION_LENGTH)
+    if not name.isprintable():
+        raise SpecialistError("model has to be a name on one line")
+    return name or None
 
 
 def _map(fields: Mapping[str, Value], key: str, known: Collection[str]) -> Mapping[str, Value]:

@@ -237,8 +237,8 @@ def reported(error: object) -> ReportedError:
 
 def _usage(found: dict[str, Any]) -> Usage:
     cached = as_object(found.get("prompt_tokens_details")).get("cached_tokens")
-    counts = (found.get("prompt_tokens"), cached, found.get("completion_tokens"))
-    return Usage(*map(as_count, counts))
+    prompt, completion = found.get("prompt_tokens"), found.get("completion_tokens")
+    return Usage(as_count(prompt), as_count(cached), as_count(completion))
 
 
 def as_count(value: object) -> int:

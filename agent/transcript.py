@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TypeAlias
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 
 class CallState(Enum):
@@ -60,11 +60,28 @@ class ToolCall:
 
 
 @frozen
+class View:
+    """A picture or a document that a model is shown beside an entry, in the turn of that alone.
+
+    `media` is its type, `measure` its size in words, and `tokens` what it takes of a request, at
+    most. `key` is the host's name for its bytes, which are not here where nothing is sent.
+    """
+
+    name: str
+    media: str
+    measure: str
+    tokens: int
+    data: bytes = field(default=b"", repr=False)
+    key: str = ""
+
+
+@frozen
 class User:
     """What a person said; `sent` is when, in Unix seconds, where the context is to tell it."""
 
     text: str
     sent: float | None = None
+    shown: tuple[View, ...] = ()
 
 
 @frozen
@@ -80,6 +97,7 @@ class ToolResult:
     call: int
     text: str
     failed: bool = False
+    shown: tuple[View, ...] = ()
 
 
 Entry: TypeAlias = User | Assistant | ToolResult
@@ -87,11 +105,19 @@ Entry: TypeAlias = User | Assistant | ToolResult
 
 @frozen
 class Usage:
-    """Tokens of one model call as the provider counted them; zeros where it did not say."""
+    """Tokens of one model call as the provider counted them; zeros where it did not say.
+
+    `model` is whose they are, '' for the one that was asked.
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    model: str = ""
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
 
 
 NOTHING = Usage()

@@ -3,7 +3,8 @@
 There is no one name for it in the lists of models that providers give, and OpenAI's has none at
 all. So a list is asked for once, when somebody first wants to know; what cannot be found out is the
 window that nearly every current model has. Nobody waits long for it, and it never fails: a list
-that did not come is asked for again after a while.
+that did not come is asked for again after a while. Who has little to say need not wait at all: that
+fits into any window.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def found_in(listing: bytes, name: str) -> int | None:
     except (ValueError, RecursionError):
         return None
     entries = [as_object(each) for each in as_array(document.get("data"))]
-    mine = [each for each in entries if name in {each.get("id"), each.get("name")}]
+    mine = [each for each in entries if name in (each.get("id"), each.get("name"))]
     return next((window for each in mine for window in _windows(each)), None)
 
 
@@ -63,13 +64,18 @@ class Window:
     _ask_at: float = float("-inf")
     _asking: trio.Lock = field(factory=trio.Lock)
 
+    @property
+    def known(self) -> int:
+        """The window in tokens; 0 if nobody has said yet."""
+        return self.told or self._found
+
     async def get(self, fetch: Callable[[], Awaitable[bytes]]) -> int:
         """The window in tokens; `fetch` brings the provider's list, or b'' if it cannot."""
-        if not (self.told or self._found):
+        if not self.known:
             async with self._asking:
                 if trio.current_time() >= self._ask_at:
                     await self._ask(fetch)
-        return self.told or self._found or DEFAULT_WINDOW
+        return self.known or DEFAULT_WINDOW
 
     async def _ask(self, fetch: Callable[[], Awaitable[bytes]]) -> None:
         with trio.move_on_after(PATIENCE):

@@ -18,14 +18,19 @@ READERS: Final[Mapping[Style, Callable[[], Reading]]] = {
 
 
 def body(
-    preset: Preset, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]
+    preset: Preset,
+    messages: Sequence[dict[str, Any]],
+    tools: Sequence[dict[str, Any]],
+    *,
+    may_call: bool = True,
 ) -> dict[str, Any]:
     """The body of a streaming request, apart from the model's name and the owner's parameters."""
     offered = tools if preset.strict else [_lenient(tool) for tool in tools]
+    choice = {} if may_call or not tools else {"tool_choice": "none"}
     if preset.style is Style.RESPONSES:
-        return {"stream": True, **responses.body(messages, offered)}
+        return {"stream": True, **responses.body(messages, offered), **choice}
     request = {"stream": True, "messages": messages, "stream_options": {"include_usage": True}}
-    return {**request, "tools": offered} if offered else request
+    return {**request, "tools": offered, **choice} if offered else request
 
 
 def _lenient(tool: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def _shown(question: dict[str, Any], now: float) -> str:
 
     hours = max(0.0, question["deadline"] - now) / 3600
     what = "\n".join(f"  {escape(line)}" for line in question["what"].splitlines())
-    return f"{question['ref']}  chat {question['place']['chat']}, {hours:.0f} h left\n{what}"
+    task = f", [{escape(question['label'])}]" if question["label"] else ""
+    return f"{question['ref']}  chat {question['place']['chat']}{task}, {hours:.0f} h left\n{what}"
 
 
 def _answer(options: argparse.Namespace) -> int:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 EXIT_OK: Final = 0
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports it
 
+# Columns, indentation included: "    approvals".
+LONGEST_VERB: Final = 13
+
 EXIT_CODES: Final = """\
 exit codes:
   0   done                          69  what is needed is not running
@@ -87,12 +90,20 @@ def _abandon_stdout() -> None:
 # --- What can be said ---
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps a verb and its summary on one line; argparse forgets how far verbs are indented."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = LONGEST_VERB
+
+
 def _parser() -> Parser:
     parser = argparse.ArgumentParser(
         prog="famulus",
         description="A self-hosted assistant that lives in Telegram.",
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"famulus {VERSION}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
@@ -115,7 +126,7 @@ def _add(verbs: Verbs, name: str, verb: Verb, summary: str, details: str) -> Par
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.\n{details}",
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.set_defaults(verb=verb)
     return parser
@@ -140,7 +151,7 @@ def _add_demo(verbs: Verbs) -> None:
         _demo,
         "talk to the real daemon in this terminal, without Telegram",
         "A local Bot API server and, unless a model is configured, an offline model take the\n"
-        "places of the remote ones; nothing leaves this machine.",
+        "places of the remote ones; nothing leaves this machine, unless you ask for a web page.",
     )
     parser.epilog = f"{PLAY_FORMAT.strip()}\n\n{EXIT_CODES}"
     parser.add_argument(
@@ -179,10 +190,16 @@ def _add_executor(verbs: Verbs) -> None:
         "executor",
         _executor,
         "run the executor, the process that runs code in a sandbox",
-        "With `status`: ask the executor that is running what isolates its jobs. "
+        "With `status`: ask the executor that is running what isolates its jobs.\n"
         "With `probe`: have it try, in a job, what no job may be able to do.",
     )
-    parser.add_argument("action", nargs="?", choices=["run", "status", "probe"], default="run")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=["run", "status", "probe"],
+        default="run",
+        help="run, if nothing is said",
+    )
     _add_config_option(parser)
     parser.add_argument(
         "--user",

@@ -109,7 +109,8 @@ class OneModel:
     """A model: where it is, and what is asked of it.
 
     `base_url` is the provider's if none is said. What is None is the model's to choose.
-    `context_window` is in tokens, 0 if it is not known; `images` says whether it can see them.
+    `context_window` is in tokens, 0 if it is not known; `images` and `documents` say whether it
+    takes them.
     """
 
     provider: str = "openai"
@@ -124,6 +125,7 @@ class OneModel:
     reasoning_effort: str | None = None
     max_output_tokens: int | None = None
     images: str = "auto"
+    documents: str = "auto"
 
 
 @frozen(kw_only=True)
@@ -372,4 +374,8 @@ def _secrets_of(value: Any, path: str) -> Iterator[tuple[str, Secret]]:  # noqa:
 
 
 def _allowed(telegram: Telegram) -> str:
-    return f"{len(telegram.allowed_users)} users, {len(telegram.allowed_chats)} chats"
+    return f"{_count(telegram.allowed_users, 'user')}, {_count(telegram.allowed_chats, 'chat')}"
+
+
+def _count(ids: Sequence[int], noun: str) -> str:
+    return f"{len(ids)} {noun}{'' if len(ids) == 1 else 's'}"

@@ -344,7 +344,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "model.temperature": _between(0, 2),
     "model.reasoning_effort": _one_of(*config_models.EFFORTS),
     "model.max_output_tokens": _at_least(1),
-    "model.images": _one_of("auto", "yes", "no"),
+    **dict.fromkeys(("model.images", "model.documents"), _one_of("auto", "yes", "no")),
     "model.transcription": _word,
     "model.fallback": lambda value: config_models.broken_rule(value, RULES),
     "budget.turn_tokens": _at_least(0),

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from daemon.errors import FamulusError, Fatal
+from daemon.errors import FamulusError, Fatal, Refused
 
 # A request is a verb and a few words; a reply may be a table. Both ends refuse more.
 MAX_LINE: Final = 1024 * 1024
@@ -33,6 +33,10 @@ class ControlError(FamulusError):
 
 class NotRunning(ControlError):
     """Nobody listens at the control socket."""
+
+
+class VerbRefused(ControlError, Refused):
+    """The daemon is well, and does not do what it was asked for."""
 
 
 class SocketPathError(Fatal):
@@ -123,4 +127,4 @@ def _result(line: bytes) -> dict[str, Any]:
         raise ControlError(
             "the answer is not the daemon's", "is the command as new as the daemon?"
         ) from None
-    raise ControlError(cause, remedy)
+    raise VerbRefused(cause, remedy)

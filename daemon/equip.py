@@ -6,15 +6,17 @@ time to import, and a daemon that was just started should answer its poll first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.loop import Limits
-from agent.model import ModelOptions, OpenAIModel
+from agent.model import OpenAIModel
+from agent.request import ModelOptions
 from agent.sizes import DEFAULT_WINDOW, Sizes
 from agent.web.connect import Tls
 from agent.web.fetch import Caps, Web
 from agent.web.guard import Guard, parse_networks
 from agent.web.searching import PROVIDERS, Engine
+from daemon import log
 from daemon.chat.journal import Wakes
 from daemon.chat.memory import MemoryKeeper
 from daemon.chat.mind import Mind, Voice
@@ -22,13 +24,18 @@ from daemon.chat.preview import Preview
 from daemon.chat.sticky import Sticky
 from daemon.chat.toolset import Toolset
 from daemon.chat.turn import TurnRunner
+from daemon.secret import SecretError
 from daemon.shelf import Shelf, look
 from daemon.store.db import Database
+from daemon.supervise import Health
 from executor.client import ExecutorClient
 
 if TYPE_CHECKING:
+    from agent.mcp.server import Server
     from daemon import config
     from daemon.main import Daemon
+
+_log = log.get("equip")
 
 
 def turn_runner(daemon: Daemon) -> TurnRunner:
@@ -47,13 +54,35 @@ def turn_runner(daemon: Daemon) -> TurnRunner:
         lambda: daemon.lanes.closing,
         daemon.spool,
         daemon.config.tariff,
-        daemon.sizes,
+        daemon.sizing,
         daemon.compactor.look,
         Sticky(daemon.database, daemon.model),
     )
 
 
-def preview(settings: config.Config, database: Database) -> Preview:
+async def shown_prompt(
+    settings: config.Config, database: Database, asked: dict[str, Any]
+) -> dict[str, Any]:
+    """The answer to `famulus prompt` while no daemon runs."""
+    return await preview(settings, database, await _recalled(settings)).verb(asked)
+
+
+async def _recalled(settings: config.Config) -> tuple[Server, ...]:
+    """The servers of the configuration with what they have listed last; none is started."""
+    if not settings.mcp:
+        return ()
+    from daemon.main import MCP  # noqa: PLC0415  (which imports this module)
+    from daemon.mcpservers import McpServers  # noqa: PLC0415  (only where there are any)
+
+    servers = McpServers.of(settings.mcp, Health(), settings.state_dir / MCP).servers.values()
+    for each in servers:
+        await each.recall()
+    return tuple(servers)
+
+
+def preview(
+    settings: config.Config, database: Database, servers: tuple[Server, ...] = ()
+) -> Preview:
     """What `famulus prompt` asks while no daemon runs: nothing is called, and no secret is read."""
     shelf = Shelf(settings.agent.dir, settings.skills_in_jobs, look(settings.agent.dir))
     voice = Voice(settings.agent.instructions, settings.agent.zone)
@@ -61,6 +90,7 @@ def preview(settings: config.Config, database: Database) -> Preview:
     toolset = Toolset(
         ExecutorClient(settings.executor.socket),
         database,
+        servers,
         web=_web(web, tls) if web.enabled else None,
         engine=_engine(web, tls, "") if web.search else None,
         shelf=shelf,
@@ -88,21 +118,35 @@ def _mind(daemon: Daemon) -> Mind:
 def _toolset(daemon: Daemon) -> Toolset:
     servers = tuple(daemon.mcp.servers.values()) if daemon.mcp else ()
     web, tls = daemon.config.web, Tls()
-    key = web.search_key.reveal() if web.search_key is not None else ""
     return Toolset(
         daemon.executor,
         daemon.database,
         servers,
         _web(web, tls) if web.enabled else None,
-        _engine(web, tls, key) if web.search else None,
+        search_engine(web, tls) if web.search else None,
         daemon.shelf,
         daemon.model if daemon.config.model.transcription else None,
+        daemon.model.sees,
     )
 
 
 def _web(web: config.Web, tls: Tls) -> Web:
     """The client for pages. It keeps no connection open between two requests."""
     return Web(Guard(parse_networks(web.allow_private)), Caps(web.max_bytes, web.timeout), tls)
+
+
+def search_engine(web: config.Web, tls: Tls) -> Engine | None:
+    """The engine with its key; without one that can be read there is none.
+
+    It could be read when the process was started. This is done for its first turn, and what is
+    wrong by then is no reason to end the process.
+    """
+    try:
+        key = web.search_key.reveal() if web.search_key is not None else ""
+    except SecretError as error:
+        _log.error("web_search is not offered", cause=error.cause, remedy=error.remedy)
+        return None
+    return _engine(web, tls, key)
 
 
 def _engine(web: config.Web, tls: Tls, key: str) -> Engine:

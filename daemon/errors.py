@@ -32,6 +32,12 @@ class FamulusError(Exception):
         return [self.cause, self.remedy] if self.remedy else [self.cause]
 
 
+class Refused(FamulusError):
+    """What was asked for cannot be done, though all that it needs is running: it exits with 1."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class Fatal(FamulusError):
     """What no restart can cure. The supervisor lets it through, and the process exits with 78."""
 

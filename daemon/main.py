@@ -24,7 +24,6 @@ from attrs import define, field
 from agent.fallback import Models
 from agent.heartbeat import parse_hours
 from agent.ports import TurnState
-from agent.sizes import Sizes
 from daemon import control, host, log, models, sidecar, statelock, supervise
 from daemon.chat import approvals
 from daemon.chat.commands import MENU
@@ -32,16 +31,18 @@ from daemon.chat.compaction import Compactor, Means
 from daemon.chat.intake import Access
 from daemon.chat.lanes import Lanes
 from daemon.chat.router import Router
+from daemon.chat.sizing import ByWindow, Sizing
 from daemon.codegate import CodeGate
 from daemon.codewatch import CodeWatch
 from daemon.config import Config, load
 from daemon.errors import FamulusError, Fatal
+from daemon.once import Once
 from daemon.report import Report
 from daemon.shelf import Shelf
 from daemon.sidecar import Sidecar
 from daemon.spool import Spool
 from daemon.statelock import Held
-from daemon.store import boots, inbox, memory, notes, outbox
+from daemon.store import boots, inbox, memory, notes, outbox, views
 from daemon.store.db import Database, open_database
 from daemon.store.turnrow import TurnRow
 from daemon.supervise import Health
@@ -126,7 +127,7 @@ class Daemon:
     code: CodeWatch = field(factory=CodeWatch)
     executor: CodeGate = field(init=False)
     sidecar: Sidecar | None = field(init=False)
-    turns: TurnRunner | None = field(default=None, init=False)
+    turns: Once[TurnRunner] = field(init=False)
     mcp: McpServers | None = field(default=None, init=False)
     spool: Spool = field(init=False)
     shelf: Shelf = field(init=False)
@@ -136,9 +137,11 @@ class Daemon:
     poll: Poll = field(init=False)
     report: Report = field(init=False)
     compactor: Compactor = field(init=False)
+    sizing: Sizing = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         config = self.config
+        self.turns = Once(self._equip)
         self.sidecar = Sidecar.of(config.executor) if self.with_executor else None
         self.executor = CodeGate(ExecutorClient(config.executor.socket), self.code, self.sidecar)
         if config.mcp:
@@ -146,13 +149,14 @@ class Daemon:
 
             self.mcp = McpServers.of(config.mcp, self.health, config.state_dir / MCP)
         self.spool = Spool(config.state_dir / SPOOL)
-        self.shelf = Shelf(config.agent.dir, config.skills_in_jobs)
+        self.shelf = Shelf(config.agent.dir, config.skills_in_jobs, tariff=config.tariff)
         self.outbox = Outbox(self.database, self.boot, self.sending.call, self.spool)
         self.lanes = Lanes(
             self.database, config.agent.concurrent_turns, self._run_turn, self.outbox.wake
         )
+        self.sizing = ByWindow(config.sizes, self.model)
         self.compactor = Compactor(
-            self.database, self.boot, self._means, self.sizes, self.outbox.wake
+            self.database, self.boot, self._means, self.sizing.sure, self.outbox.wake
         )
         self.router = Router(
             self.database,
@@ -189,16 +193,11 @@ class Daemon:
             self.report.mcp = self.mcp.lines
 
     async def _run_turn(self, turn: TurnRow) -> TurnState:
-        return await (await self._turns()).run(turn)
-
-    async def _turns(self) -> TurnRunner:
-        if self.turns is None:
-            self.turns = await trio.to_thread.run_sync(self._equip)
-        return self.turns
+        return await (await self.turns.get()).run(turn)
 
     async def _means(self) -> Means:
         config = self.config
-        turns = await self._turns()
+        turns = await self.turns.get()
         return Means(
             self.model,
             config.model.name,
@@ -209,13 +208,9 @@ class Daemon:
             turns.sticky,
         )
 
-    async def sizes(self) -> Sizes:
-        """How large requests to the configured model may be."""
-        return self.config.sizes(await self.model.window())
-
     async def _show_prompt(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to the control socket's `prompt`."""
-        return await (await self._turns()).preview().verb(request)
+        return await (await self.turns.get()).preview().verb(request)
 
     def _equip(self) -> TurnRunner:
         from daemon import equip  # noqa: PLC0415  (see there)
@@ -259,6 +254,7 @@ class Daemon:
         await self.shelf.load()
         await self._start(nursery, "lanes", self.lanes.run, ready=True)
         await self._start(nursery, "compaction", self.compactor.run)
+        await self._start(nursery, "model windows", self.model.learn)
         await self._start(nursery, "upkeep", self._upkeep)
         if self.config.heartbeat.every_seconds:
             await self._start(nursery, "heartbeat", self._heartbeat().run)
@@ -272,6 +268,7 @@ class Daemon:
             self.database,
             self.files,
             self.lanes.put,
+            lambda place: self.router.access.reaches(place, self.account),
             config.heartbeat.every_seconds,
             parse_hours(config.heartbeat.quiet_hours),
             zoneinfo.ZoneInfo(config.agent.zone),
@@ -282,7 +279,7 @@ class Daemon:
 
     async def _sweep_spool(self) -> None:
         """Remove what a kill left in the spool. Before the lanes, which alone put things there."""
-        named = await self.database.read(outbox.files)
+        named = await self.database.read(outbox.files) | await self.database.read(views.files)
         try:
             removed = await trio.to_thread.run_sync(self.spool.sweep, named)
         except OSError as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 
 from agent.fallback import Models
-from agent.model import ModelOptions, OpenAIModel
+from agent.model import OpenAIModel
 from agent.parameters import Parameters
+from agent.request import ModelOptions
 from daemon import log
 from daemon.config import Config, OneModel
 
@@ -28,17 +29,19 @@ def _remark(text: str) -> None:
 
 
 def _options(config: Config, model: OneModel, tls: ssl.SSLContext | None) -> ModelOptions:
+    wishes = Parameters(model.temperature, model.reasoning_effort, model.max_output_tokens)
     return ModelOptions(
         model.base_url,
         model.name,
-        model.api_key.reveal() if model.api_key is not None else None,
-        tls,
-        config.model.connect_timeout,
-        config.model.read_timeout,
-        config.model.max_attempts,
-        model.provider,
-        Parameters(model.temperature, model.reasoning_effort, model.max_output_tokens),
-        model.context_window,
-        (config.model.transcription or "") if model is config.model else "",
-        model.images,
+        api_key=model.api_key.reveal() if model.api_key is not None else None,
+        tls=tls,
+        connect_timeout=config.model.connect_timeout,
+        read_timeout=config.model.read_timeout,
+        max_attempts=config.model.max_attempts,
+        provider=model.provider,
+        parameters=wishes,
+        context_window=model.context_window,
+        transcription=(config.model.transcription or "") if model is config.model else "",
+        images=model.images,
+        documents=model.documents,
     )

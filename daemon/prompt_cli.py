@@ -27,7 +27,7 @@ def add(verbs: Any, add_verb: Add, add_config_option: Callable[[Parser], None]) 
         _prompt,
         "show what would be sent to the model next",
         "Without --session: the sessions. Asks the daemon; if none runs, its database is read:\n"
-        "memory is what was last known, and tools are those that the configuration alone gives.",
+        "memory is what was last known, and so are the tools of MCP servers.",
     )
     add_config_option(parser)
     parser.add_argument("--session", metavar="ID", help="the session, by its id")
@@ -58,7 +58,7 @@ def _from_database(settings: Config, asked: dict[str, Any]) -> dict[str, Any]:
 
     with look_into(settings.state_dir / DATABASE) as database:
         try:
-            return trio.run(equip.preview(settings, database).verb, asked)
+            return trio.run(equip.shown_prompt, settings, database, asked)
         except sqlite3.Error as error:  # of an older version
             raise StoreError(f"cannot read {database.path}: {error}", ABSENT) from error
 

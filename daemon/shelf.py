@@ -6,7 +6,7 @@ looks at a few dozen small files and is done in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import trio
 from attrs import define, field, frozen
 
 from agent import skills, specialists
+from agent.budget import FREE, Tariff
 from agent.skills import SHIPPED, Skill
 from agent.specialists import Specialist
 from daemon import log
@@ -33,7 +34,7 @@ class Holding:
 
     def line(self) -> str:
         """For /status."""
-        found = f"{len(self.skills)} skills, {len(self.specialists)} specialists"
+        found = f"{_so_many(self.skills, 'skill')}, {_so_many(self.specialists, 'specialist')}"
         broken = f"; {len(self.warnings)} left out: see `famulus skills check`"
         return f"{found}{broken if self.warnings else ''}"
 
@@ -50,19 +51,29 @@ class Holding:
         return [part for part in parts if part]
 
 
+def _so_many(things: Sized, noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+
+
 @define
 class Shelf:
-    """Holds them for the process. `directory` is `[agent] dir`, `in_jobs` what jobs can read."""
+    """Holds them for the process. `directory` is `[agent] dir`, `in_jobs` what jobs can read.
+
+    `tariff` is what the limits of specialists are looked at beside.
+    """
 
     directory: Path | None = None
     in_jobs: Path | None = None
     holding: Holding = field(factory=Holding)
+    tariff: Tariff = FREE
 
     async def load(self) -> None:
-        """Read everything anew; what is broken is logged."""
+        """Read everything anew; what is broken or will not work is logged."""
         self.holding = await trio.to_thread.run_sync(look, self.directory)
         for warning in self.holding.warnings:
             _log.warning("left out", what=warning)
+        for remark in remarks(self.holding.specialists.values(), self.tariff):
+            _log.warning("probably not meant", what=remark)
 
     async def verb(self, _request: dict[str, Any]) -> dict[str, Any]:
         """The answer to the control socket's `skills`, asked when the owner has changed them."""
@@ -83,3 +94,25 @@ def look(directory: Path | None) -> Holding:
         {each.name: each for each in own},
         (*warnings, *more),
     )
+
+
+def remarks(found: Iterable[Specialist], tariff: Tariff) -> Iterator[str]:
+    """What specialists want that the prices and budgets do not allow."""
+    for each in found:
+        tokens, budget = each.limits.tokens or 0, tariff.budget
+        if each.model and budget.limits_money and tariff.price(each.model) is None:
+            yield (
+                f"specialist {each.name}: a budget in money is set, but its model {each.model!r} "
+                "has no price in [[prices]]: its tasks will be refused"
+            )
+        if 0 < budget.turn_tokens < tokens:
+            yield (
+                f"specialist {each.name}: limits.tokens ({tokens}) is above budget.turn_tokens "
+                f"({budget.turn_tokens}), which holds for its tasks too"
+            )
+        if 0 < tokens <= budget.answer_tokens:
+            yield (
+                f"specialist {each.name}: limits.tokens ({tokens}) has no room beside what is set "
+                f"aside for an answer, budget.answer_tokens ({budget.answer_tokens}): its tasks "
+                "will be refused"
+            )

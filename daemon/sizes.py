@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def files(count: int) -> str:
+    """How many files, in words."""
+    return f"{count} file{'' if count == 1 else 's'}"
+
+
 def human(size: int) -> str:
     """Bytes as a person reads them, in powers of ten, as disks are sold: 999 B, 1.5 kB, 12.0 MB."""
     if size < 1000:  # noqa: PLR2004 -- the step between units

@@ -73,16 +73,27 @@ def _make(own: Path) -> None:
 
 def take_away(name: str, own: Path) -> None:
     """Remove the owner's skill of this name. Raises NotPut."""
-    if PurePosixPath(name).name != name or not (own / name / PAGE).is_file():
-        shipped = (SHIPPED / name / PAGE).is_file()
-        remedy = (
-            "it comes along; one of yours with its name would take its place" if shipped else ""
-        )
-        raise NotPut(f"no skill {name!r:.80} is yours", remedy)
+    place = own / name
     try:
-        shutil.rmtree(own / name)
+        if not _is_plain(name) or not (place / PAGE).is_file():
+            raise NotPut(f"no skill {name!r:.80} is yours", _about_shipped(name))
+        if place.is_symlink():  # which is no skill, but one way to have tried
+            place.unlink()
+        else:
+            shutil.rmtree(place)
     except OSError as error:
         raise NotPut(f"{error.filename}: {error.strerror}", "") from error
+
+
+def _about_shipped(name: str) -> str:
+    if not (SHIPPED / name / PAGE).is_file():
+        return "famulus skills list names them"
+    return "it comes along; one of yours with its name would take its place"
+
+
+def _is_plain(name: str) -> bool:
+    """Whether this names something in a directory, and not the directory or what is above it."""
+    return name not in {"", ".", ".."} and PurePosixPath(name).name == name and "\0" not in name
 
 
 def _rename(folder: Path, place: Path, *, replace: bool) -> None:
@@ -126,7 +137,7 @@ def _name_of(source: Path, folder: Path) -> str:
         name = frontmatter.read(text).fields.get("name", "")
     except frontmatter.BadFrontMatter as error:
         raise SkillError(f"{PAGE}: {error}") from error
-    if not isinstance(name, str) or not name or PurePosixPath(name).name != name or name[0] == ".":
+    if not isinstance(name, str) or not _is_plain(name) or name[0] == ".":
         raise SkillError("its name is none")
     return name
 

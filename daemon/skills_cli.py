@@ -76,9 +76,11 @@ def _list(options: argparse.Namespace) -> int:
         for one in holding.skills.values()
     ]
     specialists = [
-        {"specialist": one.name, "for": one.description} for one in holding.specialists.values()
+        {"specialist": one.name, "model": one.model or "", "for": one.description}
+        for one in holding.specialists.values()
     ]
-    _say(tables.report({"skills": rows, "specialists": specialists}))
+    found = {"skills": rows, "specialists": specialists}
+    _say(tables.report({name: some for name, some in found.items() if some}))
     for warning in holding.warnings:
         _say(f"warning: {warning}")
     return EXIT_OK
@@ -91,8 +93,12 @@ def _show(options: argparse.Namespace) -> int:
     skill = look(_settings(options).agent.dir).skills.get(options.name)
     if skill is None:
         raise NotDone(f"there is no skill {options.name!r:.80}", "famulus skills list names them")
-    _say(skills.read_file(skill.folder, skills.PAGE, skills.MAX_PAGE))
-    for name in skills.files_of(skill):
+    try:
+        page, files = skills.page_text(skill.folder), skills.files_of(skill)
+    except skills.SkillError as error:
+        raise NotDone(str(error), "famulus skills check says what is wrong") from error
+    _say(page)
+    for name in files:
         _say(f"file: {name}")
     return EXIT_OK
 
@@ -120,14 +126,17 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from daemon.shelf import look  # noqa: PLC0415
+    from daemon.shelf import look, remarks  # noqa: PLC0415
 
-    holding = look(_settings(options).agent.dir)
+    settings = _settings(options)
+    holding = look(settings.agent.dir)
     for warning in holding.warnings:
         _say(f"warning: {warning}")
     for skill in holding.skills.values():
         for remark in skill.remarks:
             _say(f"remark: skill {skill.name}: {remark}")
+    for remark in remarks(holding.specialists.values(), settings.tariff):
+        _say(f"remark: {remark}")
     _say(f"{len(holding.skills)} skills and {len(holding.specialists)} specialists are in order")
     return EXIT_BROKEN if holding.warnings else EXIT_OK
 

@@ -75,16 +75,16 @@ def run(options: argparse.Namespace) -> int:
 def read(path: Path, since: float, by: list[str]) -> list[dict[str, Any]]:
     """The groups, from the file at `path`. Raises StoreError."""
     from daemon.store import usage  # noqa: PLC0415
-    from daemon.store.db import StoreError  # noqa: PLC0415
+    from daemon.store.db import ABSENT, StoreError, require_file  # noqa: PLC0415
 
+    require_file(path)
     try:
         uri = f"{path.resolve().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT)) as db:
             db.row_factory = sqlite3.Row
             return usage.table(db, since, by)
     except sqlite3.Error as error:
-        remedy = "run the daemon once, as the user that owns its state_dir; it makes the database"
-        raise StoreError(f"cannot read {path}: {error}", remedy) from error
+        raise StoreError(f"cannot read {path}: {error}", ABSENT) from error
 
 
 def _total(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, TypeVar
 
 from daemon.errors import FamulusError
+from daemon.sizes import files as in_words
 from daemon.sizes import human
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _list_workspaces(options: argparse.Namespace) -> None:
     width = max((len(one.key) for one in overview.workspaces), default=0)
     for one in overview.workspaces:
         more = "" if one.usage.complete else " or more"
-        print(f"{one.key:<{width}}  {human(one.usage.bytes):>8}  {one.usage.files} files{more}")
+        print(f"{one.key:<{width}}  {human(one.usage.bytes):>8}  {in_words(one.usage.files)}{more}")
     if overview.cut:
         print(f"there are more than these {len(overview.workspaces)}", file=sys.stderr)
 
@@ -290,7 +291,7 @@ def _remove(options: argparse.Namespace) -> int:
 def _make_sure(options: argparse.Namespace) -> None:
     """Raise NotDone unless a person at a terminal says yes."""
     usage = _ask(options, lambda files: files.usage()).value
-    what = f"the workspace {options.key} with {usage.files} files ({human(usage.bytes)})"
+    what = f"the workspace {options.key} with {in_words(usage.files)} ({human(usage.bytes)})"
     answer = ""
     if sys.stdin.isatty():
         print(f"Remove {what}? [y/N] ", end="", file=sys.stderr, flush=True)

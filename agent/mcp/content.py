@@ -8,16 +8,20 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from attrs import define, field
 
 from agent.ports import OutFile, ToolOutcome
 
 MAX_FILES = 10
+MAX_NAME = 60  # characters of a file's name, the last ones
+_UNFIT = re.compile(r"[^\w.-]+")
+PIECE = 1024 * 1024  # letters of base64 that are decoded in one step, in some milliseconds
 
 ENDINGS = {
     "image/png": "png",
@@ -37,9 +41,9 @@ ENDINGS = {
 }
 
 
-def outcome(result: Mapping[str, Any], stem: str) -> ToolOutcome:
-    """The result of a call; files that bring no name of their own are called `stem`-N."""
-    reader = _Reader(stem)
+def outcome(result: Mapping[str, Any], tool: str) -> ToolOutcome:
+    """The result of a call; files that bring no name of their own are called after the tool."""
+    reader = _Reader(_file_name(tool) or "file")
     lines = [line for part in result.get("content") or () for line in reader.read(part)]
     structured = result.get("structuredContent")
     if structured is not None and not reader.text:
@@ -47,6 +51,13 @@ def outcome(result: Mapping[str, Any], stem: str) -> ToolOutcome:
     failed = bool(result.get("isError"))
     text = "\n".join(lines) or ("the server gave no reason" if failed else "(no output)")
     return ToolOutcome(f"Error: {text}" if failed else text, failed, tuple(reader.files))
+
+
+def has_files(result: Mapping[str, Any]) -> bool:
+    """Whether there is anything in it that has to be decoded."""
+    return any(
+        part.get("type") in {"image", "audio", "resource"} for part in result.get("content") or ()
+    )
 
 
 @define
@@ -88,7 +99,7 @@ class _Reader:
         if len(self.files) >= MAX_FILES:
             return f"[{kind} left out: a call may bring {MAX_FILES} files]"
         try:
-            content = base64.b64decode(data, validate=True)
+            content = _decoded(data)
         except (binascii.Error, ValueError):
             return f"[{kind} left out: it is not valid base64]"
         ending = ENDINGS.get(mime.partition(";")[0].strip().lower(), "bin")
@@ -97,10 +108,23 @@ class _Reader:
         return f"[{kind} {name}, {mime or 'of an unknown type'}, {len(content)} bytes]"
 
 
+def _decoded(data: str) -> bytes:
+    """The bytes of base64, in steps between which other threads run. Raises ValueError."""
+    pieces = (data[start : start + PIECE] for start in range(0, len(data), PIECE))
+    decoded = [base64.b64decode(piece, validate=True) for piece in pieces]
+    if any(len(piece) < PIECE // 4 * 3 for piece in decoded[:-1]):
+        raise ValueError("it has an end in the middle")
+    return b"".join(decoded)
+
+
 def _last_part(uri: str) -> str:
-    """A file's name from the end of a URI, if there is one that can be shown."""
+    """A file's name from the end of a URI; '' if there is none."""
     try:
-        name = PurePosixPath(urlsplit(uri).path).name
+        return _file_name(unquote(PurePosixPath(urlsplit(uri).path).name))
     except ValueError:
         return ""
-    return name[:100] if name.isprintable() else ""
+
+
+def _file_name(text: str) -> str:
+    """`text` as a name of one word: it is repeated beside the result, outside of its mark."""
+    return _UNFIT.sub("_", text).strip("._")[-MAX_NAME:]

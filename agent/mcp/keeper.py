@@ -9,7 +9,13 @@ because the daemon was killed), it kills every descendant and ends, with the com
 a descendant can leave its process group and its session, but not its ancestry. Should the keeper
 itself be killed, the kernel kills the command.
 
-It is run by its path, without site-packages, and so imports nothing but the standard library.
+It ends only when nothing is left, so its end is the proof of that: what cannot be killed (by us, or
+while it waits in the kernel) keeps it.
+
+It is run by its path, without site-packages, and so imports nothing but the standard library. The
+executor has a keeper of its own (`executor.inside.keeper`), which is forked where this one is run;
+the few lines that find and kill descendants are the same in both, for neither of the two packages
+may import that part of the other.
 """
 
 import os
@@ -20,9 +26,8 @@ import time
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-KILL_SECONDS = 2.0
 REAP_MILLISECONDS = 1000  # how often orphans that have ended are collected meanwhile
-PAUSE = 0.002  # seconds between one round of killing and the next
+PAUSES = (0.0005, 0.5)  # seconds between two rounds of killing: at first, and at last
 RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT)  # Python ignores or handles them
 CANNOT_START = 127
 
@@ -82,14 +87,15 @@ def wait(child: int, lifeline: int, statuses: dict[int, int]) -> None:
 
 def kill_until_empty(statuses: dict[int, int]) -> None:
     """Kill all descendants until wait(2) says that there is none: one may fork meanwhile."""
-    deadline = time.monotonic() + KILL_SECONDS
-    while not reap(statuses) and time.monotonic() < deadline:
+    pause, most = PAUSES
+    while not reap(statuses):
         for pid in descendants(os.getpid()):
             try:
                 os.kill(pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 continue
-        time.sleep(PAUSE)
+        time.sleep(pause)
+        pause = min(2 * pause, most)
 
 
 def reap(statuses: dict[int, int]) -> bool:

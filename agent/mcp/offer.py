@@ -2,7 +2,7 @@
 
 Schemas are paid for in every request, and one that a provider does not take makes it refuse the
 whole request, other tools and all. So what is too large or of the wrong shape is left out here,
-with a warning, and the rest is passed on as it is.
+with a warning, and the rest is passed on nearly as it is (see `agent.mcp.schemas`).
 
 A tool is named SERVER__TOOL, which no tool of ours is, in the letters and the length that all
 providers take. A name that had to be changed, and could by that be another's, ends in a few digits
@@ -14,12 +14,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
+from agent.mcp.schemas import Unfit, fitted
 from agent.mcp.spec import ServerSpec
 from agent.ports import Policy
 from agent.text import clean
@@ -30,22 +32,31 @@ MAX_DESCRIPTION = 300  # characters
 MAX_SCHEMA = 6_000  # bytes of JSON, the description included, for one tool ...
 MAX_SCHEMAS = 24_000  # ... and for one server: about 6,000 tokens
 MAX_TOOLS = 64
+MAX_OWN_NAME = 200  # characters; what a tool is called by its server
 
-NO_JSON = -1
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 _DIGITS = 6
-# At the top of a schema, providers refuse these.
-_REFUSED = ("anyOf", "oneOf", "allOf", "not", "enum")
 
 
 @frozen
 class Listed:
-    """A tool as its server describes it; `read_only` is what the server says of it."""
+    """A tool as its server describes it; `read_only` is what the server says of it.
+
+    A description is kept as far as it can be offered, and a `schema` that is too large is None.
+    """
 
     name: str
     description: str
-    schema: Mapping[str, Any]
+    schema: Mapping[str, Any] | None
     read_only: bool = False
+
+    @classmethod
+    def of(
+        cls, name: str, description: str, schema: Mapping[str, Any], *, read_only: bool
+    ) -> Listed:
+        """Keep no more of it than may be of use: a server may send any number of megabytes."""
+        kept = schema if _size(schema) <= MAX_SCHEMA else None
+        return cls(name[: MAX_OWN_NAME + 1], description[: 2 * MAX_DESCRIPTION], kept, read_only)
 
 
 @frozen
@@ -76,33 +87,51 @@ def choose(spec: ServerSpec, listed: Sequence[Listed]) -> Offer:
     warnings = [f"{name}: the server has no such tool" for name in _missing(spec, listed)]
     room = MAX_SCHEMAS
     for each in {each.name: each for each in wanted}.values():
-        offered = _offered(spec, each, names[each.name])
-        size = _size(offered)
-        problem = unfit(offered.schema, size) or _overflow(size, room, len(tools))
-        if problem:
-            warnings.append(f"{each.name}: {problem}")
-            continue
-        tools.append(offered)
-        room -= size
+        try:
+            offered = _offered(spec, each, names[each.name])
+            room -= _taken(offered, room, len(tools))
+        except Unfit as why:
+            warnings.append(f"{each.name}: {why}")
+        else:
+            tools.append(offered)
     return Offer(tuple(tools), tuple(clean(each) for each in warnings))
 
 
 def _missing(spec: ServerSpec, listed: Sequence[Listed]) -> list[str]:
+    """Names that the owner has written and the server does not know."""
     there = {each.name for each in listed}
-    return [name for name in spec.tools or () if name not in there]
+    named = dict.fromkeys((*(spec.tools or ()), *_trusted(spec)))
+    return [name for name in named if name not in there]
 
 
 def _offered(spec: ServerSpec, listed: Listed, name: str) -> Offered:
+    """Raises Unfit."""
+    if len(listed.name) > MAX_OWN_NAME:
+        raise Unfit(f"its name has more than {MAX_OWN_NAME} characters")
+    if listed.schema is None or _size(listed.schema) > MAX_SCHEMA:
+        raise Unfit(f"its schema is no JSON, or more than {MAX_SCHEMA} bytes of it")
     believed = listed.read_only and spec.trust in {"read-only", "all"}
     free = believed or spec.trust == "all" or listed.name in _trusted(spec)
     return Offered(
         name,
         listed.name,
         _description(spec.name, listed.description),
-        _whole(listed.schema),
+        fitted(listed.schema),
         Kind.READ if believed else Kind.OUTWARD,
         Policy.ALLOW if free else Policy.ASK,
     )
+
+
+def _taken(offered: Offered, room: int, count: int) -> int:
+    """Bytes that it takes of the room. Raises Unfit if it has none."""
+    size = _size([offered.description, offered.schema])
+    if size > MAX_SCHEMA:
+        raise Unfit(f"it takes {size} bytes to describe, and the most is {MAX_SCHEMA}")
+    if count >= MAX_TOOLS:
+        raise Unfit(f"there are {MAX_TOOLS} before it; choose with `tools`")
+    if size > room:
+        raise Unfit(f"those before it fill the server's {MAX_SCHEMAS} bytes; choose with `tools`")
+    return size
 
 
 def _trusted(spec: ServerSpec) -> tuple[str, ...]:
@@ -116,39 +145,12 @@ def _description(server: str, text: str) -> str:
     return f"[MCP server {server}] {cut}".rstrip()
 
 
-def _whole(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema with a key that some providers insist on, and without one that tells nothing."""
-    kept = {key: value for key, value in schema.items() if key != "$schema"}
-    return {**kept, "properties": kept.get("properties", {})}
-
-
-def _size(offered: Offered) -> int:
-    """Bytes of JSON that a tool costs in every request; NO_JSON if it cannot be written so."""
+def _size(value: object) -> int:
+    """Bytes of JSON; more than any bound for what cannot be written so."""
     try:
-        return len(json.dumps([offered.description, offered.schema], allow_nan=False))
+        return len(json.dumps(value, allow_nan=False))
     except (ValueError, TypeError, RecursionError):
-        return NO_JSON
-
-
-def unfit(schema: Mapping[str, Any], size: int) -> str:
-    """Why a model's provider would not take the schema; '' if it would."""
-    if size == NO_JSON:
-        return "its schema is no JSON"
-    if schema.get("type") != "object" or not isinstance(schema["properties"], Mapping):
-        return "its schema does not describe an object"
-    if found := [key for key in _REFUSED if key in schema]:
-        return f"its schema has {found[0]} at the top"
-    if size > MAX_SCHEMA:
-        return f"it takes {size} bytes to describe, and the most is {MAX_SCHEMA}"
-    return ""
-
-
-def _overflow(size: int, room: int, count: int) -> str:
-    if count >= MAX_TOOLS:
-        return f"there are {MAX_TOOLS} before it; choose with `tools`"
-    if size > room:
-        return f"those before it fill the server's {MAX_SCHEMAS} bytes; choose with `tools`"
-    return ""
+        return sys.maxsize
 
 
 # --- What is kept of a list ---
@@ -173,7 +175,9 @@ def read_kept(text: str) -> list[Listed]:
 
 def _listed(row: Any) -> Listed:  # noqa: ANN401  (any JSON)
     name, description, schema, read_only = row
-    if not (isinstance(name, str) and isinstance(description, str) and isinstance(schema, dict)):
+    if not (
+        isinstance(name, str) and isinstance(description, str) and isinstance(schema, dict | None)
+    ):
         raise TypeError("not a row of ours")
     return Listed(name, description, schema, read_only is True)
 

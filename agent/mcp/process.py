@@ -11,12 +11,11 @@ The keeper is started on the main thread, which is where Trio runs: the vfork ta
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -28,12 +27,16 @@ from agent.mcp.spec import ServerDown, Stdio
 
 KEEPER: Final = Path(__file__).with_name("keeper.py")
 GRACE: Final = 1.0  # seconds from the end of its input to the killing
-KILL_TIMEOUT: Final = 3.0  # seconds for the keeper to see everything dead
+KILL_TIMEOUT: Final = 3.0  # seconds that are waited for the keeper to see everything dead
 LAST_CALL: Final = GRACE + KILL_TIMEOUT + 1.0  # seconds; a shield is never without an end
 DRAIN: Final = 0.3  # seconds for last words; something may keep the pipe open for ever
 LAST_WORDS: Final = 3  # lines of standard error that are told when it dies
 MAX_WORDS: Final = 200  # bytes of each
 READ_SIZE: Final = 4096  # bytes at a time, each of which may be a line
+# After so many bytes of standard error there is a pause: a server that logs without end would keep
+# us busy. The bytes are what a pipe holds, so that last words still come within DRAIN.
+HEARD: Final = 64 * 1024
+PAUSE: Final = 0.1  # seconds
 SIGNALLED: Final = 128  # an exit code above says which signal killed the server
 # What is taken over of our own environment, which is full of secrets.
 PASSED_ON: Final = ("PATH", "HOME", "LANG")
@@ -65,8 +68,12 @@ class Process:
 
     async def hear(self, stream: trio.lowlevel.FdStream, say: Callable[[str], None]) -> None:
         """Read standard error to its end."""
-        lines = Lines()
+        lines, heard = Lines(), 0
         while data := await stream.receive_some(READ_SIZE):
+            heard += len(data)
+            if heard >= HEARD:
+                await trio.sleep(PAUSE)
+                heard = 0
             for line in lines.feed(data):
                 if not isinstance(line, TooMuch):
                     text = line[:MAX_WORDS].decode("utf-8", "replace")
@@ -75,16 +82,16 @@ class Process:
         self.silent.set()
 
     async def end(self) -> None:
-        """Ask it to end, then have all of it killed. Over after some seconds in any case."""
+        """Ask it to end, then have all of it killed.
+
+        Over after some seconds in any case: what cannot be killed is left to its keeper.
+        """
         await self.stdin.aclose()
         with trio.move_on_after(GRACE):
             await self.exited()
         self.lifeline.close()
-        with trio.move_on_after(KILL_TIMEOUT) as scope:
+        with trio.move_on_after(KILL_TIMEOUT):
             await self.exited()
-        if scope.cancelled_caught:
-            with suppress(ProcessLookupError):
-                os.killpg(self.popen.pid, signal.SIGKILL)
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ import trio
 from attrs import define, field
 
 from agent.importing import collector_resting
-from agent.mcp.content import outcome
+from agent.mcp.content import has_files, outcome
 from agent.mcp.offer import Offer, choose, kept, read_kept
 from agent.mcp.spec import CallFailed, ConnectionEnded, Host, NoAnswer, ServerDown, ServerSpec
 from agent.ports import ToolOutcome
@@ -74,10 +74,10 @@ class Server:
         """
         with trio.move_on_after(FIRST_START):
             await self._settled.wait()
-        session = self._session
-        if session is None:
-            raise ToolError(self.down())
         async with self._slots:
+            session = self._session
+            if session is None:
+                raise ToolError(self.down())
             try:
                 result = await session.call(tool, arguments)
             except CallFailed as error:
@@ -86,7 +86,13 @@ class Server:
                 raise ToolError(self._late()) from error
             except ConnectionEnded as error:
                 raise ToolError(await self._cut_off()) from error
+        if has_files(result):  # in a thread, since a picture takes up to 50 ms to decode
+            return await trio.to_thread.run_sync(outcome, result, tool)
         return outcome(result, tool)
+
+    async def recall(self) -> None:
+        """Offer what it has listed last, before it is started."""
+        self.offer = choose(self.spec, read_kept(await self.host.recall()))
 
     def down(self) -> str:
         """That it is down, why, and when it is tried again."""
@@ -130,7 +136,7 @@ class Server:
         """From start to end; returns what ended it."""
         self.state = "starting"
         if not self._settled.is_set():
-            self.offer = choose(self.spec, read_kept(await self.host.recall()))
+            await self.recall()
         package = await trio.to_thread.run_sync(_load)
         async with package.opened(self.spec, self.host) as session:
             why = await self._begin(session)

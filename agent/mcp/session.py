@@ -9,7 +9,7 @@ person's attention or of the file system by way of us.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -96,10 +96,21 @@ class Session:
             params = protocol.PaginatedRequestParams(cursor=cursor) if cursor else None
             page = await self._answer(self._client.list_tools(params=params))
             found += [_listed(each) for each in page.tools]
+            self._client._tool_output_schemas.clear()  # noqa: SLF001  (see below)
             cursor = page.next_cursor
             if not cursor or len(found) >= MAX_LISTED:
                 break
+        self._forget_all_but({each.name for each in found})
         return found[:MAX_LISTED]
+
+    def _forget_all_but(self, listed: Collection[str]) -> None:
+        """Drop what the package keeps of each tool that was ever listed, however large it is.
+
+        It has no way for that; what it keeps is private to it.
+        """
+        headers = self._client._x_mcp_header_maps  # noqa: SLF001
+        for name in headers.keys() - listed:
+            del headers[name]
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The result of a call, as the protocol's JSON. Raises as `start` does.
@@ -180,4 +191,4 @@ async def opened(spec: ServerSpec, host: Host) -> AsyncIterator[Session]:
 def _listed(tool: protocol.Tool) -> Listed:
     hints = tool.annotations
     read_only = hints is not None and hints.read_only_hint is True
-    return Listed(tool.name, tool.description or "", tool.input_schema, read_only)
+    return Listed.of(tool.name, tool.description or "", tool.input_schema, read_only=read_only)

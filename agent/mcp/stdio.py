@@ -17,10 +17,10 @@ from attrs import define, field
 from mcp.shared.message import SessionMessage
 
 from agent.mcp import process
-from agent.mcp.frames import Lines, TooMuch
+from agent.mcp.frames import END, Lines, TooMuch, too_much, whole
 from agent.mcp.process import Process
 from agent.mcp.spec import Host, Stdio
-from agent.mcp.streams import ROOM, Outbound, Streams, refusal
+from agent.mcp.streams import ROOM, Outbound, Relay, Streams, refusal
 
 WRITE_TIMEOUT: Final = 10.0  # seconds for the server to take a message
 MAX_NOISE: Final = 1000  # lines in a row that are no messages; a banner has a few
@@ -37,7 +37,7 @@ async def connected(server: Stdio, host: Host) -> AsyncIterator[Streams]:
     async with process.running(server, says) as child:
         send_in, inbound = trio.open_memory_channel[SessionMessage | Exception](0)
         send_out, outbound = trio.open_memory_channel[SessionMessage](ROOM)
-        pumps = _Pumps(child, host, send_in, outbound)
+        pumps = _Pumps(child, host, Relay(send_in, send_out.clone()), outbound)
         streams = Streams(inbound, Outbound(send_out), pumps.fate)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pumps.run, streams.lost)
@@ -51,7 +51,7 @@ class _Pumps:
 
     _child: Process
     _host: Host
-    _inbound: trio.MemorySendChannel[SessionMessage | Exception]
+    _relay: Relay
     _outbound: trio.MemoryReceiveChannel[SessionMessage]
     _noise: int = field(default=0, init=False)
     _fault: str = field(default="", init=False)  # what the server did that ended the connection
@@ -63,7 +63,7 @@ class _Pumps:
                 nursery.start_soon(self._write, nursery.cancel_scope)
         finally:
             lost.set()  # first, so that whoever is woken by what follows knows why
-            self._inbound.close()
+            self._relay.close()
             self._outbound.close()
 
     async def fate(self) -> str:
@@ -80,20 +80,22 @@ class _Pumps:
 
     async def _take(self, line: bytes | TooMuch) -> bool:
         """Pass on what a line says; False if one cannot go on after it."""
-        if isinstance(line, TooMuch):
-            if line.answers is None:
-                self._fault = f"it sent a message that {line.why}"
-                return False
-            await self._inbound.send(refusal(line.answers, line))
-        elif (message := _message(line)) is not None:
+        found = line if isinstance(line, TooMuch) else _message(line)
+        if isinstance(found, SessionMessage):
             self._noise = 0
-            await self._inbound.send(message)
+            await self._relay.take(found)
+        elif found.answers is not None:
+            await self._relay.take(refusal(found.answers, found))
+        elif isinstance(line, TooMuch):
+            self._fault = f"it sent a message that {line.why}"
+            return False
         else:
-            return self._is_bearable(line)
+            return await self._is_bearable(line)
         return True
 
-    def _is_bearable(self, line: bytes) -> bool:
+    async def _is_bearable(self, line: bytes) -> bool:
         """Whether to go on after what is no message: banners are, a flood is not."""
+        await self._relay.pause()
         self._noise += 1
         if self._noise > MAX_NOISE:
             self._fault = "it writes to its standard output what is no message"
@@ -116,8 +118,10 @@ class _Pumps:
         both.cancel()
 
 
-def _message(line: bytes) -> SessionMessage | None:
+def _message(line: bytes) -> SessionMessage | TooMuch:
+    """What a line says; of what is no message, which request it would answer if it were one."""
     try:
-        return SessionMessage(protocol.jsonrpc_message_adapter.validate_json(line, by_name=False))
+        message = protocol.jsonrpc_message_adapter.validate_json(whole(line), by_name=False)
     except ValueError:
-        return None
+        return too_much("is not what the protocol says", line[:END], line[-END:])
+    return SessionMessage(message)

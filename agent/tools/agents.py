@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from agent.ports import Subtask, ToolOutcome
+from agent.preview import bare
 from agent.tools.registry import Kind, Tool, ToolError, tool
 
 MAX_LABEL = 60  # characters
@@ -51,6 +52,6 @@ def _task(task: str) -> str:
 
 
 def _label(label: str) -> str:
-    """One line for a chat."""
-    words = " ".join(label.split())
-    return words[:MAX_LABEL] or "task"
+    """One line for a chat, in which questions of the task begin with it: nothing in it hides."""
+    words = bare(" ".join(label.split()))
+    return words[:MAX_LABEL].strip() or "task"

@@ -13,12 +13,25 @@ from agent.tools.registry import Kind, Tool, ToolError, tool
 
 @frozen
 class Extent:
-    """So many turns (a message and all that was done for it), and the first one's time."""
+    """So many turns (a message and all that was done for it), and the first one's time.
+
+    `summarised` if a summary stands before them, whose characters are counted.
+    """
 
     turns: int
     messages: int
     characters: int
     since: float | None
+    summarised: bool = False
+
+
+@frozen
+class Trimmed:
+    """How many earlier turns a trim has kept, and put out; `summary` if one went with them."""
+
+    kept: int
+    out: int
+    summary: bool = False
 
 
 class History(Protocol):
@@ -28,8 +41,8 @@ class History(Protocol):
         """What is in context, the running turn included; and all that is kept."""
         ...
 
-    async def trim(self, keep: int) -> tuple[int, int]:
-        """Put all but the newest `keep` earlier turns out of context; returns (kept, put out)."""
+    async def trim(self, keep: int) -> Trimmed:
+        """Put all but the newest `keep` earlier turns out of context."""
         ...
 
 
@@ -49,7 +62,7 @@ def history_tools(history: History) -> list[Tool]:
         """Take all but the newest turns of this conversation out of context; deletes nothing."""
         if keep_latest < 0:
             raise ToolError("keep_latest must be 0 or more")
-        return _trimmed(*await history.trim(keep_latest))
+        return _told(await history.trim(keep_latest))
 
     return [chat_memory_info, chat_memory_trim]
 
@@ -60,17 +73,20 @@ def _described(extent: Extent) -> str:
     return (
         f"{counted(extent.turns, 'turn')}, {counted(extent.messages, 'message')},"
         f" about {counted(tokens, 'token')}{since}"
+        f"{', and a summary of what came before' if extent.summarised else ''}"
     )
 
 
-def _trimmed(kept: int, out: int) -> str:
+def _told(trimmed: Trimmed) -> str:
     whole = "a turn is a message with all that was done for it, and stays whole"
-    if not out:
-        return f"Nothing to trim: {counted(kept, 'earlier turn')} in context ({whole})."
+    kept = counted(trimmed.kept, "earlier turn")
+    turns = [counted(trimmed.out, "earlier turn")] if trimmed.out else []
+    gone = [*turns, *(["the summary of what came before"] if trimmed.summary else [])]
+    if not gone:
+        return f"Nothing to trim: {kept} in context ({whole})."
     return (
-        f"{counted(out, 'earlier turn')} out of context from the next message on, and"
-        f" {counted(kept, 'earlier turn')} kept, besides this one ({whole})."
-        " Nothing is deleted: memory_search finds it."
+        f"{' and '.join(gone)} out of context from the next message on, and {kept} kept,"
+        f" besides this one ({whole}). Nothing is deleted: memory_search finds it."
     )
 
 

@@ -184,4 +184,8 @@ def day(moment: float) -> str:
 
 
 def minute(moment: float) -> str:
-    return f"{dt.datetime.fromtimestamp(moment, dt.UTC):%Y-%m-%d %H:%M} UTC"
+    """A time in words; a job can give a file one that no calendar has."""
+    try:
+        return f"{dt.datetime.fromtimestamp(moment, dt.UTC):%Y-%m-%d %H:%M} UTC"
+    except (OverflowError, ValueError, OSError):
+        return "at no time that there is"

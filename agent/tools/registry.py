@@ -18,7 +18,6 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import re
 import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -28,15 +27,17 @@ from typing import Any, Literal, NoReturn, TypeAlias
 
 from attrs import evolve, frozen
 
-from agent import preview
+from agent import context, preview
 from agent.ports import Policy, ToolOutcome
-from agent.text import clean, shorten
+from agent.text import clean, repaired, shorten, unclosing
 from agent.transcript import CallRequest
 
 OUTPUT_CAP = 16_000  # characters of a result that the model is shown; about 4,000 tokens
 
 # The queue of what reads or changes the files of the chat: its calls see what earlier ones did.
 WORKSPACE = "workspace"
+
+MOST_DIGITS = 100  # of a whole number; Python shows none of more than 4,300
 
 JSON_TYPES: dict[type, tuple[str, str]] = {
     str: ("string", "a string"),
@@ -91,7 +92,7 @@ class Parameter:
     def check(self, value: object) -> None:
         """Raise BadArguments unless `value` fits. A whole number is a number; True is neither."""
         kinds = (*self.types, int) if float in self.types else self.types
-        if type(value) not in kinds or value in {math.inf, -math.inf}:
+        if type(value) not in kinds:
             expected = " or ".join(JSON_TYPES[kind][1] for kind in self.types)
             raise BadArguments(f"{self.name} must be {expected}, not {value!r:.60}")
         if self.choices and value is not None and value not in self.choices:
@@ -128,21 +129,23 @@ class Tool:
         A schema that was given is passed on as it is, which strict mode would not stand.
         """
         if self.given is not None:
-            return self._described(self.given, strict=False)
-        return self._described(_strict(self.parameters), strict=True)
+            return _offer(self.name, self.description, self.given, strict=False)
+        return _own(self.name, self.description, self.parameters)[0]
 
-    def _described(self, parameters: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
-        function = {"name": self.name, "description": self.description, "parameters": parameters}
-        return {"type": "function", "function": {**function, "strict": strict}}
+    def weight(self) -> int:
+        """The bytes that its schema takes in a request."""
+        if self.given is not None:
+            return context.weigh(self.schema())
+        return _own(self.name, self.description, self.parameters)[1]
 
     def arguments(self, text: str) -> dict[str, Any]:
         """The checked arguments in the model's raw `text`. Raises BadArguments.
 
         A parameter that accepts null may be left out: models that ignore `strict` do.
         """
-        given = _parse_object(text)
         if self.given is not None:
-            return given
+            return _parse_object(repaired(clean(text)))  # halves of characters cannot be sent
+        given = _parse_object(text)
         known = {each.name for each in self.parameters}
         if unknown := sorted(given.keys() - known):
             raise BadArguments(f"unknown argument {unknown[0]!r}; known: {sorted(known)}")
@@ -233,19 +236,33 @@ def _parameter(name: str, hint: Any) -> Parameter:  # noqa: ANN401  (a type form
 
 
 @cache  # for the same reason as the descriptions
-def _strict(parameters: tuple[Parameter, ...]) -> Mapping[str, Any]:
-    """The parameters as a schema, which all requests share."""
-    return {
+def _own(
+    name: str, description: str, parameters: tuple[Parameter, ...]
+) -> tuple[dict[str, Any], int]:
+    """The schema of a tool of ours, which all requests share, and its bytes."""
+    strict = {
         "type": "object",
         "properties": {each.name: each.schema() for each in parameters},
         "required": [each.name for each in parameters],
         "additionalProperties": False,
     }
+    schema = _offer(name, description, strict, strict=True)
+    return schema, context.weigh(schema)
+
+
+def _offer(
+    name: str, description: str, parameters: Mapping[str, Any], *, strict: bool
+) -> dict[str, Any]:
+    function = {"name": name, "description": description, "parameters": parameters}
+    return {"type": "function", "function": {**function, "strict": strict}}
 
 
 def _parse_object(text: str) -> dict[str, Any]:
+    """The object in a model's raw text, in which every number can be counted with and shown."""
     try:
-        value = json.loads(text.strip() or "{}", parse_constant=_refuse)
+        value = json.loads(
+            text.strip() or "{}", parse_constant=_refuse, parse_float=_finite, parse_int=_whole
+        )
     except (ValueError, RecursionError) as error:
         raise BadArguments(f"the arguments are not valid JSON ({error}); send one object") from None
     if not isinstance(value, dict):
@@ -255,6 +272,19 @@ def _parse_object(text: str) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
+
+
+def _whole(written: str) -> int:
+    if len(written) > MOST_DIGITS:
+        raise ValueError(f"{written:.20} is too large a number")
+    return int(written)
+
+
+def _finite(written: str) -> float:
+    value = float(written)
+    if math.isinf(value):
+        raise ValueError(f"{written:.20} is too large a number")
+    return value
 
 
 @frozen
@@ -272,6 +302,9 @@ class Registry:
 
     def schemas(self) -> list[dict[str, Any]]:
         return [each.schema() for each in self._tools.values()]
+
+    def weight(self) -> int:
+        return sum(each.weight() for each in self._tools.values())
 
     def rerunnable(self, name: str) -> bool:
         return name in self._tools and self._tools[name].kind is Kind.READ
@@ -323,13 +356,9 @@ class Registry:
         return evolve(outcome, text=fenced(found.name, text) if found.untrusted else text)
 
 
-# What would end the fence early, however it is written.
-_CLOSING = re.compile(r"<(?=\s*/\s*untrusted)", re.IGNORECASE)
-
-
 def fenced(source: str, text: str) -> str:
     """`text` marked as data from outside; nothing in it can end the mark."""
-    return f'<untrusted source="{source}">\n{_CLOSING.sub("&lt;", text)}\n</untrusted>'
+    return f'<untrusted source="{source}">\n{unclosing(text, "untrusted")}\n</untrusted>'
 
 
 def _shown(value: object) -> str:

@@ -5,8 +5,9 @@ allow-list. Numbers are read from the source text into Decimal, so `0.1 + 0.2` i
 ever calculated in floats. Results stay exact up to `MAX_DIGITS` digits; what cannot be exact (a
 third, a root) is calculated with `PRECISION` digits and said to be about that.
 
-No operation takes more than a few milliseconds, since the event loop waits for it: what would take
-longer is refused before it is tried, and the length of the expression bounds how many there are.
+No operation takes more than a few milliseconds: what would take longer is refused before it is
+tried, and the length of the expression bounds how many there are. All of them together may take a
+tenth of a second, so they are done in a thread, between whose operations the event loop goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, TypeAlias
 
-from attrs import define
+import trio
+from attrs import define, field
 
 from agent.tools.registry import Kind, Tool, ToolError, tool
 
@@ -31,6 +33,7 @@ EXACT = decimal.Context(prec=MAX_DIGITS, Emax=MAX_DIGITS, Emin=-MAX_DIGITS, trap
 SHOWN = decimal.Context(prec=PRECISION - 10, Emax=MAX_DIGITS, Emin=-MAX_DIGITS, traps=[])
 ROUGH = decimal.Context(prec=9)  # enough to tell how many digits a power will have
 TOO_LONG = f"a value on the way has more than {MAX_DIGITS} digits"
+TOO_DEEP = "the expression is nested too deeply"
 MAX_FACTORIAL = 500
 # Powers of whole numbers with larger exponents are too long to be written, and others are so long
 # that they are rounded anyway.
@@ -55,22 +58,15 @@ def sums_tools() -> list[Tool]:
         Offers + - * / // % ** and sqrt, abs, min, max, round (halves away from zero), floor, ceil,
         factorial, ln, log10, exp, pi, e. A result that had to be rounded begins with "about".
         """
-        return calculate(expression)
+        calculation = _Calculation.of(expression)
+        return await trio.to_thread.run_sync(calculation.result)
 
     return [calculate_expression]
 
 
 def calculate(expression: str) -> str:
     """The value of `expression` in words a model can repeat. Raises ToolError."""
-    source = expression.strip().translate(READABLE)
-    if len(source) > MAX_SOURCE:
-        raise ToolError(f"the expression is longer than {MAX_SOURCE} characters")
-    calculation = _Calculation(source)
-    try:
-        value = calculation.value(_parse(source))
-    except RecursionError:
-        raise ToolError("the expression is nested too deeply") from None
-    return _show(value) if calculation.exact else f"about {_show(SHOWN.plus(value))}"
+    return _Calculation.of(expression).result()
 
 
 def _parse(source: str) -> ast.expr:
@@ -86,7 +82,27 @@ def _parse(source: str) -> ast.expr:
 @define
 class _Calculation:
     source: str
-    exact: bool = True
+    _tree: ast.expr
+    exact: bool = field(default=True, init=False)
+
+    @classmethod
+    def of(cls, expression: str) -> _Calculation:
+        """Read an expression. Not in a thread, for the filter of warnings is the process's."""
+        source = expression.strip().translate(READABLE)
+        if len(source) > MAX_SOURCE:
+            raise ToolError(f"the expression is longer than {MAX_SOURCE} characters")
+        try:
+            return cls(source, _parse(source))
+        except RecursionError:
+            raise ToolError(TOO_DEEP) from None
+
+    def result(self) -> str:
+        """Its value in words."""
+        try:
+            value = self.value(self._tree)
+        except RecursionError:
+            raise ToolError(TOO_DEEP) from None
+        return _show(value) if self.exact else f"about {_show(SHOWN.plus(value))}"
 
     def value(self, node: ast.expr) -> Decimal:
         match node:

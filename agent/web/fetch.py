@@ -28,7 +28,10 @@ AGENT = "Mozilla/5.0 (compatible; Famulus; a personal assistant)"
 
 @frozen
 class Caps:
-    """Bounds on one request, its redirects included; bytes count packed and unpacked."""
+    """Bounds on one request, its redirects included; bytes count packed and unpacked.
+
+    Where no redirect is followed, one is an answer like any other.
+    """
 
     bytes: int = 4 * 1024 * 1024
     seconds: float = 30.0
@@ -100,7 +103,7 @@ class Web:
         url = check_url(query.url)
         async with self._response(query, url) as response:
             location = response.headers.get("location")
-            if response.status_code in REDIRECTS and location:
+            if self.caps.redirects and response.status_code in REDIRECTS and location:
                 return redirected(query, url, location, response.status_code)
             body = b"" if query.method == "HEAD" else await self._read(response)
             return Page(str(url), response.status_code, dict(response.headers), body)

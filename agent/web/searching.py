@@ -11,13 +11,13 @@ from attrs import field, frozen
 
 from agent.web.fetch import Web
 from agent.web.guard import Refused
-from agent.web.query import LONGEST_URL, Query
+from agent.web.query import LONGEST_URL, REDIRECTS, Query
 
 SNIPPET = 400  # characters
 TITLE = 200
+MOVED = "; search_url has moved, and a key is sent nowhere else"
 STATUSES = {
-    301: "; search_url has moved, and a key is sent nowhere else",
-    302: "; search_url has moved, and a key is sent nowhere else",
+    **dict.fromkeys(REDIRECTS, MOVED),
     401: "; the owner's search_key is not accepted",
     403: "; it does not allow this (SearXNG: JSON must be among its formats)",
     429: "; it wants fewer questions, try again later",
@@ -83,7 +83,8 @@ class Engine:
     provider: Provider
     base_url: str
     key: str = field(repr=False)
-    web: Web  # without a guard: where an engine is, the owner says
+    # Without a guard, for where an engine is, the owner says; and without redirects.
+    web: Web
 
     async def search(self, query: str, count: int) -> list[Hit]:
         """The best hits. Raises Refused."""

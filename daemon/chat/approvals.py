@@ -14,12 +14,17 @@ from typing import Any
 import attrs
 from attrs import frozen
 
+from agent.text import shorten
 from daemon.errors import FamulusError
 from daemon.store import approvals
 from daemon.store.approvals import Question
 from daemon.store.db import Database
 from daemon.store.turnrow import TurnRow
 from daemon.store.values import Place
+
+# Characters of all questions together, at the console: what does not fit through its socket is no
+# answer at all. The chat has been shown each of them whole.
+SHOWN = 100_000
 
 STATES = {
     "granted": "That was allowed already.",
@@ -78,8 +83,13 @@ def _verdict(answered: approvals.Answered) -> Verdict:
 def _which(questions: Sequence[Question]) -> str:
     if not questions:
         return "I am not waiting for an answer of yours."
-    refs = "\n".join(f"{each.ref}: {' '.join(each.what.split())[:60]}" for each in questions)
-    return f"Which one? Name it after the command:\n{refs}"
+    lines = "\n".join(map(_line, questions))
+    return f"Which one? Name it after the command:\n{lines}"
+
+
+def _line(question: Question) -> str:
+    task = f"[{question.label}] " if question.label else ""
+    return f"{question.ref}: {task}{' '.join(question.what.split())[:60]}"
 
 
 @frozen
@@ -91,7 +101,9 @@ class Console:
 
     async def list(self, _request: dict[str, Any]) -> dict[str, Any]:
         questions = await self.database.read(approvals.find)
-        return {"questions": [attrs.asdict(each) for each in questions]}
+        cap = SHOWN // max(1, len(questions))
+        shown = (attrs.evolve(each, what=shorten(each.what, cap)) for each in questions)
+        return {"questions": [attrs.asdict(each) for each in shown]}
 
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """`ref` names the question, `granted` is the answer."""

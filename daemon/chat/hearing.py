@@ -36,7 +36,7 @@ def hear(situation: Situation, said: Said, while_busy: str) -> int:
 
 def _steer(situation: Situation, said: Said, session: str, while_busy: str) -> int | None:
     """Do what the owner wants done with a message that comes during a turn; None: it queues."""
-    head = turns.head(situation.db, session)
+    head = turnrow.head(situation.db, session)
     if head is None:
         return None
     works = head.state == "running" or head.waiting_for == "child"
@@ -53,21 +53,25 @@ def _steer(situation: Situation, said: Said, session: str, while_busy: str) -> i
 
 
 def _begin(situation: Situation, said: Said, session: str) -> int:
-    speaker = said.speaker
     turn = turns.create(
         situation.db,
         session,
         text=said.text,
         asked_at=said.asked_at,
         now=situation.now,
-        payer_id=people.ensure_user(
-            situation.db, said.place.channel, speaker.external_id, speaker.name, situation.now
-        ),
+        payer_id=_speaker_of(situation, said),
         gather_key=said.gather_key if said.more else None,
         deadline=situation.now + GATHER_SECONDS if said.more else None,
     )
     situation.effects.begun.append(turn)
     return turn.id
+
+
+def _speaker_of(situation: Situation, said: Said) -> str:
+    speaker, channel = said.speaker, said.place.channel
+    return people.ensure_user(
+        situation.db, channel, speaker.external_id, speaker.name, situation.now
+    )
 
 
 def _join(situation: Situation, said: Said, session: str) -> int | None:
@@ -85,7 +89,8 @@ def _join(situation: Situation, said: Said, session: str) -> int | None:
 
 
 def _join_comment(situation: Situation, said: Said, session: str) -> int | None:
-    comment = turns.unanswered(situation.db, session, said.asked_at - COMMENT_SECONDS)
+    since, speaker = said.asked_at - COMMENT_SECONDS, _speaker_of(situation, said)
+    comment = turns.unanswered(situation.db, session, since, speaker)
     if comment is None:
         return None
     turnrow.add_user_message(situation.db, comment.id, said.text, situation.now)

@@ -37,6 +37,12 @@ class Access:
     def permits(self, user_id: int | None, chat: Chat) -> bool:
         return user_id in self.users if chat.private else chat.id in self.chats
 
+    def reaches(self, place: Place, account: str) -> bool:
+        """Whether the bot `account` may write there unasked; a private chat has its person's id."""
+        if (place.channel, place.account) != (CHANNEL, account):
+            return False
+        return int(place.chat) in self.users | self.chats
+
 
 @frozen
 class Speaker:

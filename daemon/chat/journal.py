@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from agent.budget import FREE, Tariff
-from agent.context import stamped
+from agent.context import Spoken, stamped
 from agent.fitting import bounded
 from agent.ports import (
     Intent,
@@ -22,11 +22,12 @@ from agent.ports import (
 )
 from agent.transcript import UNCOUNTED, Answer, ToolCall, ToolResult, Usage, User
 from daemon import log
-from daemon.chat import steps
+from daemon.chat import steps, views
 from daemon.chat.drafts import keep_files
 from daemon.spool import Spool
 from daemon.store import journal as rows
 from daemon.store import money, turns
+from daemon.store import views as view_rows
 from daemon.store.db import Database
 from daemon.store.turnrow import TurnRow
 from daemon.store.values import Address, Claim, Place
@@ -70,16 +71,22 @@ class TurnJournal:
     tariff: Tariff = FREE
     zone: str = "UTC"
     pages: rows.TurnPages | None = None
+    shows: bool = False  # whether the turn has shown its model something
     _claimed: bool = False
     _claiming: trio.Lock = field(factory=trio.Lock)
     _seen: int = 0
     _begun: float = field(factory=trio.current_time)
 
+    def charge(self, model: str, task_tokens: int) -> None:
+        """Another model may be asked, and a specialist have a limit of its own for one task."""
+        self.model, self.tariff = model, evolve(self.tariff, task_tokens=task_tokens)
+
     async def load(self) -> Opening:
         self.pages = pages = await self.database.read(rows.read_pages, self.turn_id)
         self._seen = pages.last_message
         log.bind(chat=pages.address.place.chat)
-        history, turn = (stamped(each, self.zone) for each in (pages.history, pages.turn))
+        turn = await self._with_bytes(pages.turn)
+        history, turn = (stamped(each, self.zone) for each in (pages.history, turn))
         return Opening(history, turn, pages.ran_seconds, pages.summary, bounded(pages.ratio))
 
     async def intend_model_call(self, reserved_tokens: int) -> Intent:
@@ -91,7 +98,7 @@ class TurnJournal:
         except money.OverBudget as refused:
             raise OverBudget(str(refused)) from None
         call, unread = intended
-        return Intent(call, self._read(unread))
+        return Intent(call, await self._read(unread))
 
     async def answered(self, model_call: int, answer: Answer) -> tuple[ToolCall, ...]:
         calls: tuple[ToolCall, ...] = await self._step(
@@ -123,17 +130,27 @@ class TurnJournal:
         unread, ended = outcome
         self.wakes.outbox(self._address().place)
         if unread:
-            return self._read(unread)
+            return await self._read(unread)
         _log.info("turn ended", outcome=ending.outcome, seconds=ending.ran_seconds)
         self.wakes.ended(ended)
         return ()
 
-    def _read(self, unread: steps.Unread) -> tuple[User, ...]:
+    async def _read(self, unread: steps.Unread) -> tuple[User, ...]:
         """Take note of what people have said meanwhile."""
-        if unread:
-            self._seen = unread[-1][0]
-            _log.info("told more meanwhile", messages=len(unread))
-        return stamped([User(text, at) for _, text, at in unread], self.zone)
+        if not unread:
+            return ()
+        self._seen = unread[-1][0]
+        _log.info("told more meanwhile", messages=len(unread))
+        shown = await self.database.read(view_rows.of_turn, self.turn_id)
+        told = [User(text, at, shown.get(message, ())) for message, text, at in unread]
+        return stamped(await self._with_bytes(told), self.zone)
+
+    async def _with_bytes(self, entries: Sequence[Spoken]) -> Sequence[Spoken]:
+        """The entries with the bytes of what they show."""
+        if not views.any_in(entries):
+            return entries
+        self.shows = True
+        return await trio.to_thread.run_sync(views.loaded, self.spool, entries)
 
     async def ask(self, call: ToolCall, what: str) -> None:
         await self._step(self.database.write, steps.ask, self._address(), call, what)
@@ -159,10 +176,14 @@ class TurnJournal:
                 )
             except BaseException:
                 # Removing a few files; the shield is the one above.
-                await trio.to_thread.run_sync(self.spool.remove, kept.keys)  # noqa: ASYNC102
+                await trio.to_thread.run_sync(views.discard, self.spool, kept.keys)  # noqa: ASYNC102
                 raise
-        result, child = finished
+            result, child = finished
+            if kept.shown and not (result and result.shown):  # more than the turn may show
+                unshown = [view.key for view in kept.shown]
+                await trio.to_thread.run_sync(views.discard, self.spool, unshown)
         _log.debug("tool ended", job=call.id, failed=kept.failed, files=len(kept.drafts))
+        self.shows = self.shows or bool(kept.shown)
         if kept.drafts:
             self.wakes.outbox(self._address().place)
         if child is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import trio
@@ -22,7 +22,7 @@ from daemon.store import memory as rows
 from daemon.store.db import Database
 from daemon.store.memory import Found, Kept, Known
 from daemon.store.values import Address
-from executor.errors import ExecutorUnavailable, FileRefused
+from executor.errors import ExecutorUnavailable, FileRefused, NoWorkspace
 from executor.file_client import Done
 from executor.file_values import Content, Info, Listing
 
@@ -51,32 +51,30 @@ class MemoryKeeper:
     files: Callable[[str], Files]
     _unread: bool = False  # the last look failed: it was said, and is not said again
 
-    async def texts(
-        self, address: Address, workspace: str, today: dt.date
-    ) -> tuple[dict[str, str], str]:
-        """The memory by path, as new as can be had, and a remark if that is not new."""
-        why = await self.refresh(address, workspace, today)
-        known = await self.database.read(rows.known, address)
-        return known.texts(), _remark(why, known)
+    async def texts(self, address: Address, today: dt.date) -> tuple[dict[str, str], str]:
+        """The memory that is shown, as new as can be had, and a remark if that is not new."""
+        why = await self.refresh(address, today)
+        texts = await self.database.read(rows.texts, address, memory.shown(today))
+        return texts, await self._remark(address) if why else ""
 
-    async def refresh(self, address: Address, workspace: str, today: dt.date) -> str:
+    async def refresh(self, address: Address, today: dt.date) -> str:
         """Bring the rows up to date with the files; gives why that could not be done, or ''."""
         known = await self.database.read(rows.known, address)
         why = "they could not be read in time"
         with trio.move_on_after(PATIENCE_AT_FIRST if known.revision is None else PATIENCE):
-            why = await self._look(address, self.files(workspace), today, known)
+            why = await self._look(address, today, known)
         self._tell(why)
         return why
 
-    async def _look(self, address: Address, files: Files, today: dt.date, known: Known) -> str:
+    async def _look(self, address: Address, today: dt.date, known: Known) -> str:
         try:
-            await self._compare(address, files, today, known)
-        except ExecutorUnavailable as error:
+            await self._compare(address, self.files(address.workspace), today, known)
+        except NoWorkspace:
+            # Before the first file, or since the owner has discarded it with all that it held.
+            if known.times or known.revision is not None:
+                await self.database.write(rows.forget, address)
+        except (ExecutorUnavailable, FileRefused) as error:
             return error.cause
-        except FileRefused as error:
-            # Before the first file there is no workspace. What else it is, the file tools say.
-            _log.debug("no memory files", why=error.cause)
-            return error.cause if known.files else ""
         return ""
 
     async def _compare(self, address: Address, files: Files, today: dt.date, known: Known) -> None:
@@ -94,7 +92,7 @@ class MemoryKeeper:
         """Read what has changed, and keep it in batches; the last one says that it is all."""
         changed = look.changed(known)
         for start in range(0, len(changed), BATCH):
-            texts = {info.path: await _text(files, info) for info in changed[start : start + BATCH]}
+            texts = await _texts(files, changed[start : start + BATCH])
             await self._keep(address, Found(look.revision, texts, ()), complete=False)
         await self._keep(address, Found(look.revision, {}, look.gone(known)), complete=True)
         _log.debug("memory read", files=len(look.entries), changed=len(changed))
@@ -102,6 +100,10 @@ class MemoryKeeper:
     async def _keep(self, address: Address, found: Found, *, complete: bool) -> None:
         if complete or found.changed:
             await self.database.write(rows.keep, address, found, time.time(), complete=complete)
+
+    async def _remark(self, address: Address) -> str:
+        known = await self.database.read(rows.known, address)
+        return f"(The files cannot be read now; {_since(known)}.)"
 
     def _tell(self, why: str) -> None:
         if why and not self._unread:
@@ -117,24 +119,37 @@ class _Look:
     entries: list[Info]
 
     def changed(self, known: Known) -> list[Info]:
-        return [each for each in self._files() if known.time_of(each.path) != each.modified]
+        return [each for each in self._files() if known.times.get(each.path) != each.modified]
 
     def gone(self, known: Known) -> list[str]:
         there = {each.path for each in self._files()}
-        return [path for path in known.files if path not in there]
+        return [path for path in known.times if path not in there]
 
     def _files(self) -> list[Info]:
         return [e for e in self.entries if e.kind == "file" and memory.is_memory(e.path)]
 
 
+async def _texts(files: Files, infos: Iterable[Info]) -> dict[str, Kept]:
+    """The files as they are now. One that is refused (a job has linked it, say) costs no other."""
+    found = {}
+    for info in infos:
+        try:
+            found[info.path] = await _text(files, info)
+        except NoWorkspace:
+            raise
+        except FileRefused as error:
+            _log.debug("a memory file is left as it was known", file=info.path, why=error.cause)
+    return found
+
+
 async def _text(files: Files, info: Info) -> Kept:
     content = (await files.read(info.path, limit=memory.FILE_CHARS)).value
-    return Kept(clean(content.data.decode("utf-8", "replace")), info.modified)
+    text = content.data.decode("utf-8", "replace").replace("\0", "")  # which some providers refuse
+    return Kept(clean(text), info.modified)
 
 
-def _remark(why: str, known: Known) -> str:
-    if not why:
-        return ""
-    at = f"{dt.datetime.fromtimestamp(known.seen_at, dt.UTC):%Y-%m-%d %H:%M} UTC"
-    since = f"this is what was known at {at}" if known.revision is not None else "nothing is known"
-    return f"(The files cannot be read now; {since}.)"
+def _since(known: Known) -> str:
+    if known.revision is None:
+        return "nothing is known"
+    at = dt.datetime.fromtimestamp(known.seen_at, dt.UTC)
+    return f"this is what was known at {at:%Y-%m-%d %H:%M} UTC"

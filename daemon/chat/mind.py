@@ -13,21 +13,26 @@ import time
 import zoneinfo
 from typing import Any
 
+import trio
 from attrs import evolve, field, frozen
 
-from agent import context, memory
+from agent import context, memory, parts
 from agent.context import stamped, system_prompt
 from agent.fitting import Gauge, bounded, request
 from agent.ports import Opening
 from daemon.chat.memory import MemoryKeeper
-from daemon.chat.toolset import Scope, workspace_key
+from daemon.chat.toolset import Scope
 from daemon.shelf import Holding, Shelf
 from daemon.store import journal
 from daemon.store import memory as rows
 from daemon.store.db import Database
 from daemon.store.journal import TurnPages
-from daemon.store.memory import Period
+from daemon.store.memory import Period, Snapshot
 from daemon.store.values import Address
+
+# How long files that could not be read are not asked for again by the same session, so that a host
+# without an executor, or with a busy one, does not pay for a look with every message.
+STALE_SECONDS = 15.0
 
 
 @frozen
@@ -62,32 +67,52 @@ class Mind:
     voice: Voice = field(factory=Voice)
     shelf: Shelf = field(factory=Shelf)
     keeper: MemoryKeeper | None = None
+    stale_seconds: float = STALE_SECONDS
+    # By session: what was shown while the files could not be read, and until when it serves.
+    _stale: dict[str, tuple[Snapshot, float]] = field(factory=dict, init=False)
 
     async def system(self, scope: Scope, session_id: str) -> str:
-        """The system prompt of a turn; makes the snapshot if the period has none yet.
+        """The system prompt of a turn of the session; see `system_after`."""
+        last = await self.database.read(rows.last_snapshot, session_id)
+        return await self.system_after(last, scope, session_id)
 
-        A turn with a lane of its own (a helper, a heartbeat) is shown what its session was shown
-        last, and a specialist nothing of the chat.
+    async def system_after(self, last: Snapshot, scope: Scope, session_id: str) -> str:
+        """The system prompt of a turn whose session was shown `last` before.
+
+        Makes the snapshot if the period has none yet. A turn with a lane of its own (a helper, a
+        heartbeat) is shown what its session was shown last, and a specialist nothing of the chat.
         """
         today = self.voice.today()
         holding = self.shelf.holding
         if specialist := holding.specialists.get(scope.specialist):
             return evolve(self.voice, instructions=specialist.instructions).alone(holding, today)
         if not scope.conversation.startswith(f"{session_id}-"):
-            last = await self.database.read(rows.last_snapshot, session_id)
-            return self.voice.system(holding, last, today)
+            return self.voice.system(holding, last.text, today)
         address, conversation = scope.address, scope.conversation
         period = Period(session_id, conversation, today.isoformat())
-        text = await self.database.read(rows.snapshot, period)
+        text = last.of(period)
         if text is None and self.keeper is not None:
-            made = await self._fresh(address, today)
-            text = await self.database.write(rows.keep_snapshot, period, made, time.time())
+            text = await self._snapshot(period, address, today)
         return self.voice.system(holding, text or "", today)
+
+    async def _snapshot(self, period: Period, address: Address, today: dt.date) -> str:
+        """A snapshot for the period. One that could not be made of the files holds for a moment."""
+        last, until = self._stale.get(period.session_id, (rows.NONE, 0.0))
+        stale = last.of(period)
+        if stale is not None and trio.current_time() < until:
+            return stale
+        text, old = await self._fresh(address, today)
+        if old:
+            until = trio.current_time() + self.stale_seconds
+            self._stale[period.session_id] = Snapshot(period, text), until
+            return text
+        self._stale.pop(period.session_id, None)
+        return await self.database.write(rows.keep_snapshot, period, text, time.time())
 
     async def look_again(self, address: Address) -> None:
         """Bring memory's rows up to date after work in the workspace, for search and for later."""
         if self.keeper is not None:
-            await self.keeper.refresh(address, workspace_key(address), self.voice.today())
+            await self.keeper.refresh(address, self.voice.today())
 
     async def upcoming(self, session_id: str) -> Upcoming | None:
         """The next request of a session as it stands now; nothing is kept. None: no session."""
@@ -96,17 +121,22 @@ class Mind:
             return None
         today = self.voice.today()
         period = Period(session_id, pages.conversation, today.isoformat())
-        text = await self.database.read(rows.snapshot, period)
+        text = pages.memory.of(period)
         if text is None:
-            text = await self._fresh(pages.address, today)
+            text, _ = await self._fresh(pages.address, today)
         return upcoming(pages, self.voice, self.voice.system(self.shelf.holding, text, today))
 
-    async def _fresh(self, address: Address, today: dt.date) -> str:
+    async def _fresh(self, address: Address, today: dt.date) -> tuple[str, bool]:
+        """A snapshot made now, and whether it says that the files could not be read.
+
+        Such a one is kept for nobody: it is the same to the byte until they can be.
+        """
         if self.keeper is None:
-            texts, remark = (await self.database.read(rows.known, address)).texts(), ""
+            texts = await self.database.read(rows.texts, address, memory.shown(today))
+            remark = ""
         else:
-            texts, remark = await self.keeper.texts(address, workspace_key(address), today)
-        return memory.snapshot(texts, today, remark)
+            texts, remark = await self.keeper.texts(address, today)
+        return memory.snapshot(texts, today, remark), bool(remark)
 
 
 @frozen
@@ -123,7 +153,7 @@ class Upcoming:
         size = context.size(tools)
         messages = request(self.system, self.opening, size, gauge)
         tokens = gauge.tokens(context.tokens(context.size(messages) + size))
-        return {"messages": messages, "tools": tools, "estimated_tokens": tokens}
+        return {"messages": parts.named(messages), "tools": tools, "estimated_tokens": tokens}
 
 
 def upcoming(pages: TurnPages, voice: Voice, system: str) -> Upcoming:

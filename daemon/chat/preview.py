@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import trio
 from attrs import frozen
 
 from agent.sizes import Sizes
 from daemon.chat.mind import Mind
 from daemon.chat.toolset import Toolset
-from daemon.errors import FamulusError
+from daemon.errors import Refused
 from daemon.store import status
 from daemon.store.db import Database
 
 
-class NoSession(FamulusError):
+class NoSession(Refused):
     """The session that was named is not there."""
 
 
@@ -39,4 +40,6 @@ class Preview:
         if upcoming is None:
             raise NoSession(f"there is no session {session!r:.40}", "famulus prompt lists them")
         limit = (await self.sizes()).limit
-        return upcoming.shown(self.toolset.registry(upcoming.scope).schemas(), limit)
+        schemas = self.toolset.registry(upcoming.scope).schemas()
+        # A conversation of a model with a large window takes tens of milliseconds.
+        return await trio.to_thread.run_sync(upcoming.shown, schemas, limit)

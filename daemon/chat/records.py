@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from attrs import astuple, frozen
 
-from agent.tools.history import Extent
+from agent.tools.history import Extent, Trimmed
 from agent.tools.memory import Passage, Passages
 from agent.tools.notes import NoRoom, Note
 from daemon.store import history, notes, search
@@ -62,14 +62,14 @@ class Records:
         context, stored = await self.database.read(history.extents, self.turn_id)
         return Extent(*astuple(context)), Extent(*astuple(stored))
 
-    async def trim(self, keep: int) -> tuple[int, int]:
-        return await self.database.write(history.trim, self.turn_id, keep)
+    async def trim(self, keep: int) -> Trimmed:
+        return Trimmed(*astuple(await self.database.write(history.trim, self.turn_id, keep)))
 
     async def search(self, query: str, limit: int) -> Passages:
         question = search.Question(self.home, query, self.turn_id, time.time())
         found = await self.database.read(search.search, question, limit)
         passages = [Passage(hit.source, hit.at, hit.excerpt) for hit in found.hits]
-        return Passages(passages, found.loose)
+        return Passages(passages, found.loose, found.partly)
 
 
 def _note(row: notes.Note) -> Note:

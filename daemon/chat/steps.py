@@ -10,9 +10,10 @@ from attrs import evolve, frozen
 
 from agent import heartbeat
 from agent.budget import Tariff
+from agent.sight import MOST_IN_A_TURN
 from agent.transcript import UNCOUNTED, Answer, ToolCall, ToolResult, Usage
 from daemon.chat.drafts import Finish, text_drafts
-from daemon.store import approvals, children, money, outbox, turns
+from daemon.store import approvals, children, money, outbox, turnrow, turns, views
 from daemon.store import journal as rows
 from daemon.store.turnrow import TurnRow
 from daemon.store.values import Address, Claim
@@ -57,6 +58,11 @@ def keep_answer(  # noqa: PLR0913  (one of them is the clock)
 
 CROWD = f"Error: not begun: {children.MOST} tasks of this chat are under way; wait for one to end"
 
+ENOUGH = (
+    f"Error: not shown: all that one message leads to may show {MOST_IN_A_TURN:,} bytes, and has;"
+    " make smaller pictures, or go on after the person's next message"
+)
+
 QUESTION = """\
 May I run this?
 
@@ -71,7 +77,9 @@ def ask(  # noqa: PLR0913  (one of them is the clock)
     """Open the question about a call, and put it to the chat."""
     rows.hold(db, claim, now)
     ref = approvals.ask(db, claim.turn_id, call.id, what, now)
-    _enqueue(db, claim, address, text_drafts(QUESTION.format(what=what, ref=ref)), now)
+    label = turnrow.label(db, claim.turn_id)
+    text = QUESTION.format(what=what, ref=ref)
+    _enqueue(db, claim, address, text_drafts(f"[{label}]\n{text}" if label else text), now)
 
 
 def park(
@@ -91,10 +99,14 @@ def finish_tool_call(  # noqa: PLR0913  (one of them is the clock)
 ) -> tuple[ToolResult | None, TurnRow | None]:
     """Keep the result, and queue the files: before the answer, since that is queued later.
 
-    With a subtask: begin its turn; the call that waits for it has no result yet.
+    What it shows is in the result only if the turn may show that much. With a subtask: begin its
+    turn; the call that waits for it has no result yet.
     """
     rows.hold(db, claim, now)
     text, failed, child = finish.text, finish.failed, None
+    shown = finish.shown
+    if shown and not views.fit(db, claim.turn_id, shown):
+        text, failed, shown = ENOUGH, True, ()
     if finish.subtask is not None:
         try:
             child = children.begin(db, claim.turn_id, call.id, finish.subtask, now)
@@ -104,9 +116,11 @@ def finish_tool_call(  # noqa: PLR0913  (one of them is the clock)
             if finish.subtask.waits:
                 return None, child
     rows.finish_tool_call(db, claim, call.id, text, now, failed=failed)
+    if shown:
+        views.add_to_result(db, call.id, shown)
     if finish.drafts:
         _enqueue(db, claim, address, finish.drafts, now)
-    return ToolResult(call.id, text, failed), child
+    return ToolResult(call.id, text, failed, shown), child
 
 
 def _enqueue(

@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 
 from agent.cookies import Jar
 from agent.fallback import Models
+from agent.request import Request
 from agent.transcript import Answer
 from daemon.store import cookies
 from daemon.store.db import Database
@@ -30,12 +31,13 @@ class Sticky:
     _jars: dict[str, Jar] | None = None
     _loading: trio.Lock = field(factory=trio.Lock)
 
-    async def of(self, session_id: str) -> SessionModel:
+    async def of(self, session_id: str, name: str = "") -> SessionModel:
+        """The model `name` for a session, '' for the configured one."""
         async with self._loading:
             if self._jars is None:
                 rows = await self.database.read(cookies.load, time.time())
                 self._jars = {session: Jar(headers) for session, headers in rows.items()}
-        return SessionModel(self, session_id, self._jars.get(session_id) or Jar())
+        return SessionModel(self, session_id, self._jars.get(session_id) or Jar(), name)
 
     async def keep(self, session_id: str, jar: Jar) -> None:
         """Write down what has changed in a jar, which is then that of its session."""
@@ -54,6 +56,7 @@ class SessionModel:
     sticky: Sticky
     session_id: str
     jar: Jar
+    name: str = ""
 
     async def complete(
         self,
@@ -61,8 +64,9 @@ class SessionModel:
         tools: Sequence[dict[str, Any]],
         *,
         on_text: Callable[[str], None] | None = None,
+        may_call: bool = True,
     ) -> Answer:
-        models = self.sticky.models
-        answer = await models.complete(messages, tools, on_text=on_text, jar=self.jar)
+        request = Request(messages, tools, on_text, may_call, self.jar)
+        answer = await self.sticky.models.ask(request, self.name)
         await self.sticky.keep(self.session_id, self.jar)
         return answer

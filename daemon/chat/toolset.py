@@ -6,11 +6,13 @@ anew for each turn, as closures over its place: what a model writes can never na
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from attrs import field, frozen
 
 from agent.mcp.server import Server
+from agent.parts import Takes
 from agent.tools.agents import agent_tools
 from agent.tools.audio import Transcriber, audio_tools
 from agent.tools.clock import clock_tools
@@ -23,6 +25,7 @@ from agent.tools.notes import notes_tools
 from agent.tools.registry import Registry, Tool
 from agent.tools.skills import skill_tools
 from agent.tools.sums import sums_tools
+from agent.tools.view import view_tools
 from agent.tools.web import web_tools
 from agent.web.fetch import Web
 from agent.web.searching import Engine
@@ -36,6 +39,11 @@ from executor.file_client import Way
 
 # Causes of turns that nobody waits for.
 UNATTENDED = frozenset({"schedule", "heartbeat"})
+
+
+def blind(_model: str) -> Takes:
+    """Where no model is asked, none takes more than text."""
+    return Takes()
 
 
 @frozen
@@ -69,7 +77,7 @@ class Scope:
 
     @property
     def workspace(self) -> str:
-        return workspace_key(self.address)
+        return self.address.workspace
 
 
 @frozen
@@ -83,6 +91,7 @@ class Toolset:
     engine: Engine | None = None
     shelf: Shelf = field(factory=Shelf)
     transcriber: Transcriber | None = None
+    sees: Callable[[str], Takes] = blind  # what the model of a name takes besides text
 
     def registry(self, scope: Scope) -> Registry:
         return Registry.of(self._permitted(scope), attended=scope.attended)
@@ -94,12 +103,18 @@ class Toolset:
             if not scope.specialist or (specialist and specialist.may_use(each.name)):
                 yield each
 
+    def _model(self, scope: Scope) -> str:
+        """The model that a specialist's file names; '' for the configured one."""
+        specialist = self.shelf.holding.specialists.get(scope.specialist)
+        return (specialist and specialist.model) or ""
+
     def _tools(self, scope: Scope) -> Iterator[Tool]:
         yield from clock_tools()
         yield from sums_tools()
         yield from code_tools(self.executor, scope.workspace, scope.conversation)
         files = FileClient(self.executor, scope.workspace)
         yield from file_tools(files)
+        yield from view_tools(files, partial(self.sees, self._model(scope)))
         if self.transcriber is not None:
             yield from audio_tools(files, self.transcriber)
         yield from skill_tools(self.shelf.holding.skills, self.shelf.in_jobs)
@@ -112,8 +127,3 @@ class Toolset:
             yield from history_tools(records)
             yield from agent_tools(self.shelf.holding.purposes())
         yield from mcp_tools(self.mcp)
-
-
-def workspace_key(address: Address) -> str:
-    """The executor's name for the files of (agent, chat); all topics of a chat share them."""
-    return f"{address.agent_id}-{address.place.account}-{address.place.chat}"

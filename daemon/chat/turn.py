@@ -9,35 +9,35 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from attrs import frozen
+from attrs import field, frozen
 
 from agent.budget import FREE, Tariff
 from agent.compaction import Frame
+from agent.context import tokens
 from agent.drive import TurnDriver
 from agent.fitting import Gauge
 from agent.loop import Limits
-from agent.ports import Model, TurnLost, TurnState
-from agent.sizes import Sizes
-from agent.specialists import SpecialistLimits
+from agent.ports import Model, Opening, TurnLost, TurnState
+from agent.specialists import Specialist, SpecialistLimits
+from agent.transcript import Assistant
 from daemon import log
 from daemon.chat.journal import TurnJournal, Wakes
 from daemon.chat.mind import Mind
 from daemon.chat.preview import Preview
+from daemon.chat.sizing import Given, Sizing, settle
 from daemon.chat.sticky import Sticky
 from daemon.chat.toolset import Scope, Toolset
+from daemon.chat.views import tidy
 from daemon.spool import Spool
 from daemon.store import turns
 from daemon.store.db import Database
 from daemon.store.turnrow import TurnRow
 
+NOBODY = Specialist("", "", "")  # who does what no specialist was asked for
+
 _log = log.get("turn")
-
-
-async def default_sizes() -> Sizes:
-    """Those of a model that nothing is known about."""
-    return Sizes()
 
 
 def ignore(_session_id: str) -> None:
@@ -60,12 +60,12 @@ class TurnRunner:
     stopping: Callable[[], bool]
     spool: Spool
     tariff: Tariff = FREE
-    sizes: Callable[[], Awaitable[Sizes]] = default_sizes
+    sizing: Sizing = field(factory=Given)
     ended: Callable[[str], None] = ignore  # told the session of a turn that runs no more
     sticky: Sticky | None = None  # the model as each session sees it, where that makes a difference
 
     def preview(self) -> Preview:
-        return Preview(self.database, self.mind, self.toolset, self.sizes)
+        return Preview(self.database, self.mind, self.toolset, self.sizing.sure)
 
     async def run(self, turn: TurnRow) -> TurnState:
         """Go on with a turn; what it is left as. Raises TurnLost."""
@@ -84,6 +84,8 @@ class TurnRunner:
             return TurnState.ENDED
         finally:
             self.ended(turn.session_id)
+            if journal.shows:
+                await tidy(self.database, self.spool)  # noqa: ASYNC102  (it has its own deadline)
         if driver.worked and journal.pages is not None:
             await self.mind.look_again(journal.pages.address)
         return state
@@ -108,27 +110,39 @@ class TurnRunner:
         else:
             await journal.failed("Something went wrong inside me.", error=repr(error))
 
-    def _limits(self, scope: Scope) -> Limits:
+    def _limits(self, scope: Scope, own: SpecialistLimits) -> Limits:
         """A specialist's own limits, where its file names some."""
         if not scope.child:
             return self.limits
-        specialist = self.mind.shelf.holding.specialists.get(scope.specialist)
-        own = specialist.limits if specialist else SpecialistLimits()
-        return Limits(
-            own.steps or self.child_limits.steps, own.seconds or self.child_limits.seconds
-        )
+        child = self.child_limits
+        return Limits(own.steps or child.steps, own.seconds or child.seconds)
 
     async def _driver(self, turn: TurnRow, journal: TurnJournal) -> TurnDriver:
-        opening, sizes = await journal.load(), await self.sizes()
+        opening = await journal.load()
         assert journal.pages is not None  # noqa: S101  (it has been loaded)
         scope = Scope.of(journal.turn_id, journal.pages)
+        specialist = self.mind.shelf.holding.specialists.get(scope.specialist, NOBODY)
+        name = (specialist.model or "") if self.sticky else ""
+        await settle(self.sizing, name, _tokens(opening))
+        journal.charge(name or self.model_name, specialist.limits.tokens or 0)
         return TurnDriver(
             journal,
-            await self.sticky.of(turn.session_id) if self.sticky else self.model,
+            await self.sticky.of(turn.session_id, name) if self.sticky else self.model,
             self.toolset.registry(scope),
-            self._limits(scope),
-            await self.mind.system(scope, turn.session_id),
+            self._limits(scope, specialist.limits),
+            await self.mind.system_after(journal.pages.memory, scope, turn.session_id),
             opening,
             stopping=self.stopping,
-            gauge=Gauge(sizes.limit, opening.ratio),
+            gauge=Gauge(ratio=opening.ratio),
+            limit=lambda: self.sizing.so_far(name).limit,
         )
+
+
+def _tokens(opening: Opening) -> int:
+    """About how many tokens there are to say, apart from the system prompt and the tools."""
+    entries = (*opening.history, *opening.turn)
+    said = tokens(sum(len(each.text.encode(errors="replace")) for each in entries))
+    shown = (
+        view.tokens for each in entries if not isinstance(each, Assistant) for view in each.shown
+    )
+    return round(opening.ratio * (said + sum(shown)))

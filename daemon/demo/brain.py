@@ -33,6 +33,7 @@ Hello! I am Famulus, and this is the offline demo model: a few fixed skills and 
 - note shopping: milk (and later: notes; find note milk; delete note shopping)
 - search memory for Ada; how long is our chat; trim our chat to 3
 - read skill web-research; in the background: what is 6 * 7?
+- fetch https://example.org/; post https://example.org/: words (it asks: /approve or /deny)
 Any OpenAI-compatible model can take my place; FAMULUS_MODEL_BASE_URL tells where it is."""
 
 _GREETING = re.compile(
@@ -69,20 +70,38 @@ _FOUND = {
     "read_skill": "The skill says",
 }
 # Tools whose results say in words what was done.
-_DONE = {"write_file", "edit_file", "apply_patch", "send_file"}
+_DONE = {"write_file", "edit_file", "apply_patch", "send_file", "view_file"}
 _OPERATION = re.compile(r"[\d)]\s*(?:\*\*|//|[-+*/%])\s*[-+(]*\d")
 
 
 def respond(request: ChatRequest) -> Reply:
     """Give the answer to a request."""
-    results = _results(request.messages)
+    messages, shown = _exhibits(request.messages)
+    results = _results(messages)
     if results:
-        return Reply("\n".join(_worded(result) for result in results))
+        return Reply("\n".join([*(_worded(result) for result in results), *shown]))
     text = request.user_text.strip()
     calls = _wanted(text)
     if calls:
         return _calling(calls, request)
     return Reply(_said(text, request.messages))
+
+
+def _exhibits(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The transcript before what a tool shows at its end, and what that is, without eyes."""
+    last = messages[-1]
+    before = messages[-2]["role"] if len(messages) > 1 else ""
+    if before != "tool" or not isinstance(last.get("content"), list):
+        return messages, []
+    return messages[:-1], [f"I see {_seen(part)}." for part in last["content"] if _seen(part)]
+
+
+def _seen(part: dict[str, Any]) -> str:
+    """A part in words: its type and how large it is; '' for a text."""
+    url = part.get("image_url", {}).get("url") or part.get("file", {}).get("file_data") or ""
+    head, _, data = url.partition(";base64,")
+    size = len(data) * 3 // 4 - data.count("=")
+    return f"{head.removeprefix('data:')} of {size:,} bytes" if data else ""
 
 
 @frozen

@@ -8,6 +8,7 @@ one tool message for each call, before anything else, and a tool message stands 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
@@ -56,6 +57,13 @@ KNOWN = frozenset(
     ]
 )
 MAX_TOOLS = 128
+# The types of parts, and where each has what it is.
+TEXT = {"text": "text"}
+SHOWABLE = {**TEXT, "image_url": "image_url", "file": "file"}
+_DATA = re.compile(
+    r"data:(image/(png|jpeg|gif|webp)|application/pdf);base64,"
+    r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+)
 MAX_TEMPERATURE = 2
 
 
@@ -161,16 +169,30 @@ def _message_problem(message: Any) -> str:  # noqa: ANN401
         return _assistant_problem(message)
     if role == "tool" and not isinstance(message.get("tool_call_id"), str):
         return "a message with role 'tool' needs a 'tool_call_id'."
-    return _content_problem(message.get("content"))
+    return _content_problem(message.get("content"), SHOWABLE if role == "user" else TEXT)
 
 
-def _content_problem(content: Any) -> str:  # noqa: ANN401
+def _content_problem(content: Any, kinds: Mapping[str, str] = TEXT) -> str:  # noqa: ANN401
     if isinstance(content, str):
         return ""
     if not isinstance(content, list) or not content:
         return "'content' must be a string or an array of parts."
-    bad = [part for part in content if not isinstance(part, dict) or "type" not in part]
-    return "every part of 'content' needs a 'type'." if bad else ""
+    return next((problem for part in content if (problem := _part_problem(part, kinds))), "")
+
+
+def _part_problem(part: Any, kinds: Mapping[str, str]) -> str:  # noqa: ANN401
+    """Pictures and files are for the user's messages, and are there as what they say they are."""
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+        return "every part of 'content' needs a 'type'."
+    key = kinds.get(part["type"])
+    if key is None:
+        return f"a part of type {part['type']!r} is not one of {', '.join(kinds)}."
+    if key == "text":
+        return "" if isinstance(part.get("text"), str) else "a text part needs a 'text'."
+    inner = part.get(key)
+    name = "url" if key == "image_url" else "file_data"
+    data = inner.get(name) if isinstance(inner, dict) else None
+    return "" if isinstance(data, str) and _DATA.match(data) else f"'{key}' is no data URL."
 
 
 def _assistant_problem(message: dict[str, Any]) -> str:

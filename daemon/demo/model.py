@@ -38,6 +38,7 @@ from daemon.demo.replies import (
     Reply,
     Script,
     pieces,
+    text_of,
 )
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ MODEL_NAME = "famulus-demo"
 
 # A rough count, as everybody's rule of thumb has it.
 CHARACTERS_PER_TOKEN = 4
+TOKENS_PER_PART = 800  # of a picture or file
 
 
 class ModelServer:
@@ -291,7 +293,7 @@ def _envelope(chat: ChatRequest, kind: str) -> dict[str, Any]:
 
 
 def _usage(chat: ChatRequest, reply: Reply) -> dict[str, int]:
-    prompt = sum(len(str(message)) for message in chat.messages) // CHARACTERS_PER_TOKEN
+    prompt = sum(map(_tokens, chat.messages))
     answer = len(reply.text) + sum(len(call.raw) for call in reply.calls)
     given = reply.usage or (prompt, answer // CHARACTERS_PER_TOKEN)
     return {
@@ -299,6 +301,16 @@ def _usage(chat: ChatRequest, reply: Reply) -> dict[str, int]:
         "completion_tokens": given[1],
         "total_tokens": sum(given),
     }
+
+
+def _tokens(message: dict[str, Any]) -> int:
+    """A message's tokens; pictures and files are counted as such, and not by their letters."""
+    content = message.get("content")
+    shown = (
+        [part for part in content if part["type"] != "text"] if isinstance(content, list) else []
+    )
+    said = {**message, "content": text_of(message)}
+    return len(str(said)) // CHARACTERS_PER_TOKEN + len(shown) * TOKENS_PER_PART
 
 
 def _read(body: bytes) -> dict[str, Any] | None:

@@ -139,6 +139,7 @@ _FILES: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = (
         _with("python_environment_info"),
     ),
     (re.compile(rf"(?i)transcribe {_PATH}"), _with("transcribe_audio")),
+    (re.compile(rf"(?i)look at {_PATH}"), _with("view_file")),
 )
 
 _URL = r"(?P<url>https?://\S+?)"

@@ -100,7 +100,13 @@ def _table(document: Mapping[str, Any], name: str, path: Path | None) -> dict[st
 
 def document(setup: Setup, place: Place, bot: BotApiServer, model: ModelServer) -> dict[str, Any]:
     """Give the configuration of the demo's daemon."""
-    offline = {"base_url": model.base_url, "name": MODEL_NAME, "transcription": MODEL_NAME}
+    offline = {
+        "base_url": model.base_url,
+        "name": MODEL_NAME,
+        "transcription": MODEL_NAME,
+        "images": "yes",
+        "documents": "yes",
+    }
     return {
         "state_dir": str(place.state),
         "shutdown_grace": SHUTDOWN_GRACE,

@@ -20,12 +20,16 @@ WAIT_SECONDS = 24 * 3600.0
 
 @frozen
 class Question:
-    """An open question: its name for people, what would run, and where it was asked."""
+    """An open question: its name for people, what would run, and where it was asked.
+
+    `label` is of the task that asks, '' where that is the conversation itself.
+    """
 
     ref: str
     what: str
     turn_id: int
     payer_id: str | None
+    label: str
     place: Place
     asked_at: float
     deadline: float
@@ -44,8 +48,8 @@ class Answered:
 
 
 _QUESTION = (
-    "SELECT a.ref, a.what, a.turn_id, t.payer_id, s.channel, s.account, s.chat, s.topic,"
-    " a.created_at, a.deadline FROM approvals AS a INDEXED BY approvals_open"
+    "SELECT a.ref, a.what, a.turn_id, t.payer_id, t.label, s.channel, s.account, s.chat,"
+    " s.topic, a.created_at, a.deadline FROM approvals AS a INDEXED BY approvals_open"
     " JOIN turns AS t ON t.id = a.turn_id JOIN sessions AS s ON s.id = t.session_id"
     " WHERE a.state = 'open'"
 )
@@ -153,6 +157,7 @@ def _question(row: sqlite3.Row) -> Question:
         row["what"],
         row["turn_id"],
         row["payer_id"],
+        row["label"],
         Place(row["channel"], row["account"], row["chat"], row["topic"]),
         row["created_at"],
         row["deadline"],

@@ -64,6 +64,17 @@ def background(db: sqlite3.Connection, session_id: str) -> list[int]:
     return [int(row[0]) for row in rows.fetchall()]
 
 
+def in_background(db: sqlite3.Connection, session_id: str) -> list[tuple[int, str]]:
+    """Those of them that no call waits for, so that their answers go to the chat: (id, label)."""
+    rows = db.execute(
+        "SELECT id, label FROM turns INDEXED BY turns_open WHERE state <> 'ended'"
+        " AND cause = 'child' AND session_id = ? AND NOT EXISTS (SELECT 1 FROM tool_calls"
+        " WHERE child_id = turns.id AND state <> 'done') ORDER BY id",
+        (session_id,),
+    )
+    return [(int(row[0]), str(row[1])) for row in rows.fetchall()]
+
+
 def beside(db: sqlite3.Connection, session_id: str) -> list[int]:
     """All that is open beside a session's conversation: heartbeats and their children, too."""
     rows = db.execute(
@@ -109,7 +120,7 @@ def answer_parent(
 
 
 def report(db: sqlite3.Connection, turn_id: int, text: str, now: float) -> None:
-    """Put what a background task has told the chat into its conversation, as a turn of its own."""
+    """Put what became of a background task into its conversation, as a turn of its own."""
     session_id, payer_id, label = db.execute(
         "SELECT session_id, payer_id, label FROM turns WHERE id = ?", (turn_id,)
     ).fetchone()

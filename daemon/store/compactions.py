@@ -9,6 +9,7 @@ turn that is still in context is not used.
 from __future__ import annotations
 
 import sqlite3
+import sys
 
 from attrs import frozen
 
@@ -69,12 +70,21 @@ def before(db: sqlite3.Connection, session_id: str, turn_id: int, oldest: int) -
     return Summary() if row is None else Summary(*row)
 
 
+def latest(db: sqlite3.Connection, session_id: str, oldest: int) -> Summary:
+    """The summary that a session's next turn begins with."""
+    return before(db, session_id, sys.maxsize, oldest)
+
+
 def ratio(db: sqlite3.Connection, session_id: str) -> float:
-    """Tokens of the session's last counted prompt for each that had been estimated."""
+    """Tokens of the session's last counted prompt for each that had been estimated.
+
+    What pictures take is no matter of letters, so turns that have shown some say nothing here.
+    """
     row = db.execute(
         "SELECT c.prompt_tokens, c.reserved_tokens - c.answer_tokens FROM turns AS t"
-        " JOIN model_calls AS c ON c.turn_id = t.id WHERE t.session_id = ?1 AND t.lane = ?1"
-        " AND c.state = 'done' ORDER BY t.id DESC, c.id DESC LIMIT 1",
+        " JOIN model_calls AS c ON c.turn_id = t.id WHERE t.lane = ?"
+        " AND c.state = 'done' AND NOT EXISTS (SELECT 1 FROM views WHERE turn_id = t.id)"
+        " ORDER BY t.id DESC, c.id DESC LIMIT 1",
         (session_id,),
     ).fetchone()
     return row[0] / row[1] if row is not None and row[0] and row[1] else 1.0
@@ -83,12 +93,14 @@ def ratio(db: sqlite3.Connection, session_id: str) -> float:
 def context_tokens(db: sqlite3.Connection, session_id: str, summary: Summary) -> int:
     """How large the session's context is: the last prompt with its answer, as they were counted.
 
-    Where a summary came after that, it is what was estimated then.
+    Without what the turn has shown, which is not shown again. Where a summary came after that, it
+    is what was estimated then.
     """
     row = db.execute(
-        "SELECT c.prompt_tokens + c.completion_tokens, c.id <"
+        "SELECT max(0, c.prompt_tokens - coalesce("
+        "(SELECT sum(tokens) FROM views WHERE turn_id = t.id), 0)) + c.completion_tokens, c.id <"
         " (SELECT coalesce(max(model_call_id), 0) FROM compactions WHERE id = ?1) FROM turns AS t"
-        " JOIN model_calls AS c ON c.turn_id = t.id WHERE t.session_id = ?2 AND t.lane = ?2"
+        " JOIN model_calls AS c ON c.turn_id = t.id WHERE t.lane = ?2"
         " AND c.state = 'done' AND c.purpose = 'turn' ORDER BY t.id DESC, c.id DESC LIMIT 1",
         (summary.id, session_id),
     ).fetchone()

@@ -13,6 +13,7 @@ that has already happened in the world must be recorded whatever happens to its 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -35,6 +36,7 @@ BUSY_TIMEOUT = 5.0  # seconds; only a CLI's read-only connection can make us wai
 NEWER = "run the version that wrote it, or a newer one"
 OPENED = "see that the disk has room and that this user owns the file and its directory"
 ABSENT = "start the daemon once, which makes it and brings it up to date"
+UNSEEN = "start the daemon once, which makes it; read it as root or as the daemon's user"
 DAMAGED = "put a backup in its place, or give the daemon another state_dir"
 
 
@@ -142,12 +144,19 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
             await trio.to_thread.run_sync(database.close)
 
 
+def require_file(path: Path) -> None:
+    """Raises StoreError where SQLite would only say that it is "unable to open database file"."""
+    if not os.access(path, os.R_OK):
+        raise StoreError(f"there is no database {path} that uid {os.geteuid()} can read", UNSEEN)
+
+
 @contextmanager
 def look_into(path: Path) -> Iterator[Database]:
     """The file at `path` as it is, to be read alone: a write is refused by SQLite.
 
     For the command line while no daemon runs. Raises StoreError if it cannot be opened.
     """
+    require_file(path)
     try:
         database = Database(path, read_only=True)
     except sqlite3.Error as error:

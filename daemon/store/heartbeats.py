@@ -1,4 +1,4 @@
-"""When each chat had its last heartbeat, so that a restart brings none early and none twice."""
+"""When each chat had its last heartbeat: a restart brings none early and none twice."""
 
 from __future__ import annotations
 
@@ -21,24 +21,27 @@ class Beat:
     address: Address
 
 
-def take_due(db: sqlite3.Connection, every: float, now: float) -> list[Beat]:
-    """The chats whose last heartbeat is `every` seconds ago, which counts as had from now on.
+def due(db: sqlite3.Connection, every: float, now: float) -> list[Beat]:
+    """The chats whose last heartbeat is `every` seconds ago; they stay due until they had it.
 
     The first one of a chat comes that long after it was first seen. One that lies in the future is
     from before a change of the clock.
     """
-    due = []
+    found = []
     for row in _latest_sessions(db, now):
-        home = _home(row)
-        last = _last(db, home, now)
+        last = _last(db, _home(row), now)
         if every <= now - last or last > now:
-            db.execute(
-                "UPDATE heartbeats SET last_at = ? WHERE agent_id = ? AND channel = ?"
-                " AND account = ? AND chat = ?",
-                (now, *home),
-            )
-            due.append(_beat(row, now))
-    return due
+            found.append(_beat(row, now))
+    return found
+
+
+def passed(db: sqlite3.Connection, beat: Beat, now: float) -> None:
+    """The chat had its heartbeat: the next one comes the full time from now on."""
+    db.execute(
+        "UPDATE heartbeats SET last_at = ? WHERE agent_id = ? AND channel = ? AND account = ?"
+        " AND chat = ?",
+        (now, *beat.address.home),
+    )
 
 
 def _latest_sessions(db: sqlite3.Connection, now: float) -> list[sqlite3.Row]:
@@ -69,15 +72,21 @@ def _last(db: sqlite3.Connection, home: Home, now: float) -> float:
 
 def _beat(row: sqlite3.Row, now: float) -> Beat:
     place = Place(row["channel"], row["account"], row["chat"], row["topic"])
-    return Beat(row["id"], Address(place, row["agent_id"], row["payer_id"], "", "", now))
+    whose = row["agent_id"], row["payer_id"]
+    return Beat(row["id"], Address(place, *whose, "", "", now, row["workspace"]))
 
 
 def begin(db: sqlite3.Connection, beat: Beat, text: str, now: float) -> TurnRow | None:
-    """A heartbeat's turn, with a lane and thus a context of its own; None if one is open yet."""
+    """A heartbeat's turn, with a lane and thus a context of its own; it has passed with that.
+
+    None if one of the chat is open yet, in whatever topic.
+    """
+    passed(db, beat, now)
     open_one = db.execute(
-        "SELECT 1 FROM turns INDEXED BY turns_open WHERE state <> 'ended' AND cause = 'heartbeat'"
-        " AND session_id = ?",
-        (beat.session_id,),
+        "SELECT 1 FROM turns AS t INDEXED BY turns_open JOIN sessions AS s ON s.id = t.session_id"
+        " WHERE t.state <> 'ended' AND t.cause = 'heartbeat' AND s.agent_id = ? AND s.channel = ?"
+        " AND s.account = ? AND s.chat = ?",
+        beat.address.home,
     ).fetchone()
     if open_one is not None:
         return None

@@ -11,18 +11,31 @@ from daemon.store.reach import REACHED, Reach, reach_of
 
 @frozen
 class Extent:
-    """So many turns, their messages, the characters of these and of calls, the first's time."""
+    """So many turns, their messages, the characters of these and of calls, the first's time.
+
+    `summarised` if a summary stands before them, whose characters are counted.
+    """
 
     turns: int
     messages: int
     characters: int
     since: float | None
+    summarised: bool = False
+
+
+@frozen
+class Trimmed:
+    """How many earlier turns a trim has kept, and put out; `summary` if one went with them."""
+
+    kept: int
+    out: int
+    summary: bool
 
 
 def extents(db: sqlite3.Connection, turn_id: int) -> tuple[Extent, Extent]:
     """What a turn has in its context, itself included, and all that is kept of its session."""
     reach = reach_of(db, turn_id)
-    stored = Reach(reach.session_id, reach.lane, 0, turn_id)
+    stored = Reach(reach.lane, 0, turn_id)
     return _extent(db, reach), _extent(db, stored)
 
 
@@ -38,28 +51,30 @@ def _extent(db: sqlite3.Connection, reach: Reach) -> Extent:
         f" JOIN tool_calls AS c ON c.turn_id = t.id WHERE {REACHED}",
         reach.where(),
     ).fetchone()
-    return Extent(row[0], row[1], row[2] + arguments, row[3])
+    characters = row[2] + arguments + len(reach.summary.text)
+    return Extent(row[0], row[1], characters, row[3], bool(reach.summary.id))
 
 
-def trim(db: sqlite3.Connection, turn_id: int, keep: int) -> tuple[int, int]:
-    """Keep the newest `keep` of the turns before this one; returns (kept, put out of context).
+def trim(db: sqlite3.Connection, turn_id: int, keep: int) -> Trimmed:
+    """Keep the newest `keep` of the turns before this one in context.
 
     Nothing is deleted, and a turn is in or out as a whole, so no call is parted from its result.
-    What is out stays out: keeping more later brings nothing back.
+    A summary stands for turns that are older than those, so it goes before any of them does. What
+    is out stays out: keeping more later brings nothing back.
     """
     reach = reach_of(db, turn_id)
     # All but this turn itself.
     rows = db.execute(
-        "SELECT id FROM turns WHERE session_id = ? AND id >= ? AND id < ? AND lane = ?"
-        " ORDER BY id DESC",
+        "SELECT id FROM turns WHERE lane = ? AND id >= ? AND id < ? ORDER BY id DESC",
         reach.where(),
     ).fetchall()
     earlier = [int(row[0]) for row in rows]
     kept, out = earlier[:keep], earlier[keep:]
-    if out:
+    summary = bool(reach.summary.id) and keep <= len(earlier)
+    if out or summary:
         oldest = kept[-1] if kept else turn_id
         db.execute(
             "UPDATE sessions SET trimmed_before = max(trimmed_before, ?) WHERE id = ?",
             (oldest, reach.lane),  # a child turn's lane is no session's, so it trims nothing
         )
-    return len(kept), len(out)
+    return Trimmed(len(kept), len(out), summary)

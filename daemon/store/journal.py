@@ -8,7 +8,7 @@ every later step raise `NotOurs`, and nothing is written.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -24,10 +24,12 @@ from agent.transcript import (
     ToolCall,
     ToolResult,
     User,
+    View,
     arranged,
 )
-from daemon.store import compactions, turnrow
-from daemon.store.reach import HISTORY_TURNS, REACHED, Reach, bounded, reach_of
+from daemon.store import compactions, turnrow, views
+from daemon.store.memory import NONE, Snapshot, last_snapshot
+from daemon.store.reach import END, HISTORY_TURNS, REACHED, Reach, bounded, reach_of
 from daemon.store.values import Address, Claim, Place
 
 
@@ -43,6 +45,7 @@ class TurnPages:
     `summary` stands for what came before `history`, '' if nothing did; `ratio` is of the tokens of
     the last model call as counted to those as estimated. `cause`, `label` and `specialist` are the
     turn's own; `root` is the cause of the turn that began it, if one did.
+    `memory` is what the session was last shown of it.
     """
 
     address: Address
@@ -57,6 +60,7 @@ class TurnPages:
     root: str = ""
     summary: str = ""
     ratio: float = 1.0
+    memory: Snapshot = NONE
 
 
 def hold(db: sqlite3.Connection, claim: Claim, now: float) -> None:
@@ -168,6 +172,7 @@ def read_pages(db: sqlite3.Connection, turn_id: int) -> TurnPages:
         label=row["label"],
         specialist=row["specialist"],
         root=row["root"] or "",
+        memory=last_snapshot(db, row["session_id"]),
     )
 
 
@@ -177,25 +182,21 @@ def read_upcoming(db: sqlite3.Connection, session_id: str) -> TurnPages | None:
     None if there is no such session.
     """
     row = db.execute(
-        "SELECT channel, account, chat, topic, agent_id, fresh_after,"
+        "SELECT channel, account, chat, topic, agent_id, fresh_after, workspace,"
         " max(fresh_after + 1, trimmed_before) AS oldest FROM sessions WHERE id = ?",
         (session_id,),
     ).fetchone()
     if row is None:
         return None
-    open_turn, last = db.execute(
-        "SELECT min(id) FILTER (WHERE state <> 'ended'), coalesce(max(id), 0) FROM turns"
-        " WHERE session_id = ?1 AND lane = ?1",
-        (session_id,),
-    ).fetchone()
+    open_turn = turnrow.head(db, session_id)
     if open_turn is not None:
-        return read_pages(db, open_turn)
-    summary = compactions.before(db, session_id, last + 1, row["oldest"])
+        return read_pages(db, open_turn.id)
+    summary = compactions.latest(db, session_id, row["oldest"])
     oldest = max(row["oldest"], summary.through_turn + 1)
-    whole = Reach(session_id, session_id, oldest, last + 1, summary)
-    reach = bounded(db, whole, HISTORY_TURNS - 1)
-    address = Address(Place(*row[:4]), row["agent_id"], None, "", "", 0.0)
-    return _pages(db, reach, address, f"{session_id}-{row['fresh_after']}")
+    reach = bounded(db, Reach(session_id, oldest, END, summary), HISTORY_TURNS - 1)
+    address = Address(Place(*row[:4]), row["agent_id"], None, "", "", 0.0, row["workspace"])
+    pages = _pages(db, reach, address, f"{session_id}-{row['fresh_after']}")
+    return evolve(pages, memory=last_snapshot(db, session_id))
 
 
 def _pages(db: sqlite3.Connection, reach: Reach, address: Address, conversation: str) -> TurnPages:
@@ -207,7 +208,8 @@ def _pages(db: sqlite3.Connection, reach: Reach, address: Address, conversation:
     )
     if reach.cut:
         history = (User(OMITTED), *history)
-    own = _entries([each for each in messages if each["turn_id"] == reach.last], calls)
+    said = [each for each in messages if each["turn_id"] == reach.last]
+    own = _entries(said, calls, shown=views.of_turn(db, reach.last))
     seen = messages[-1]["id"] if messages else 0
     ratio = compactions.ratio(db, reach.lane)
     summary = reach.summary.text
@@ -223,37 +225,37 @@ class Chapter:
     ended: bool
 
 
-def read_chapters(db: sqlite3.Connection, session_id: str, after: int) -> list[Chapter]:
-    """The turns of the session's lane after that one, oldest first, as far as they are read."""
+def read_chapters(db: sqlite3.Connection, reach: Reach) -> list[Chapter]:
+    """The turns of a reach, the oldest first, as every request shows them."""
     rows = db.execute(
-        "SELECT id, state FROM turns WHERE session_id = ?1 AND id > ? AND lane = ?1"
-        " ORDER BY id LIMIT ?",
-        (session_id, after, HISTORY_TURNS),
+        f"SELECT t.id, t.state FROM turns AS t WHERE {REACHED} ORDER BY t.id", reach.where()
     ).fetchall()
-    if not rows:
-        return []
-    reach = Reach(session_id, session_id, rows[0]["id"], rows[-1]["id"])
     calls, lost = _calls(db, reach), _undelivered(db, reach)
     texts: dict[int, list[sqlite3.Row]] = {}
     for message in _messages(db, reach):
         texts.setdefault(message["turn_id"], []).append(message)
-    return [
+    chapters = [
         Chapter(row["id"], _entries(texts.get(row["id"], []), calls, lost), row["state"] == "ended")
         for row in rows
     ]
+    if reach.cut:
+        chapters[0] = evolve(chapters[0], entries=(User(OMITTED), *chapters[0].entries))
+    return chapters
 
 
 def read_address(db: sqlite3.Connection, turn_id: int) -> Address:
     """Where the turn's answer goes; needs nothing of what was said to make sense."""
     row = db.execute(
         "SELECT t.ref, t.payer_id, t.asked_at, s.channel, s.account, s.chat, s.topic, s.agent_id,"
+        " s.workspace,"
         " (SELECT content FROM messages WHERE turn_id = t.id AND role = 'user' ORDER BY id LIMIT 1)"
         " AS about FROM turns AS t JOIN sessions AS s ON s.id = t.session_id WHERE t.id = ?",
         (turn_id,),
     ).fetchone()
     place = Place(row["channel"], row["account"], row["chat"], row["topic"])
     about = " ".join((row["about"] or "").split())
-    return Address(place, row["agent_id"], row["payer_id"], row["ref"], about, row["asked_at"])
+    whose = row["agent_id"], row["payer_id"], row["ref"]
+    return Address(place, *whose, about, row["asked_at"], row["workspace"])
 
 
 def _messages(db: sqlite3.Connection, reach: Reach) -> list[sqlite3.Row]:
@@ -316,10 +318,19 @@ def _entries(
     messages: Sequence[sqlite3.Row],
     calls: dict[int, list[ToolCall]],
     undelivered: dict[int, str] | None = None,
+    shown: Mapping[int, tuple[View, ...]] | None = None,
 ) -> tuple[Entry, ...]:
     first = _first_messages(messages)
     entries = [_entry(message, calls, undelivered or {}, first) for message in messages]
+    if shown:
+        looked = zip(entries, messages, strict=True)
+        entries = [_showing(entry, shown.get(message["id"], ())) for entry, message in looked]
     return tuple(arranged(entries))
+
+
+def _showing(entry: Entry, shown: tuple[View, ...]) -> Entry:
+    """The entry with what stands beside its message; an answer shows nothing."""
+    return entry if isinstance(entry, Assistant) else evolve(entry, shown=shown)
 
 
 def _first_messages(messages: Sequence[sqlite3.Row]) -> set[int]:

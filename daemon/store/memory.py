@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from attrs import frozen
 
@@ -43,18 +43,14 @@ class Kept:
 
 @frozen
 class Known:
-    """All that is known of a workspace's memory; `revision` is None before it was first read."""
+    """What is known of a workspace's memory: the times that its files had when they were read.
 
-    files: Mapping[str, Kept]
+    `revision` is None before it was first read as a whole.
+    """
+
+    times: Mapping[str, float]
     revision: int | None
     seen_at: float
-
-    def texts(self) -> dict[str, str]:
-        return {path: kept.text for path, kept in self.files.items()}
-
-    def time_of(self, path: str) -> float | None:
-        """The time that the file had when it was read; None if it was not."""
-        return self.files[path].modified if path in self.files else None
 
 
 @frozen
@@ -68,12 +64,21 @@ class Found:
 
 def known(db: sqlite3.Connection, address: Address) -> Known:
     home = address.home
-    files = db.execute(
-        f"SELECT path, text, modified FROM memory_files WHERE {_HOME}", home
-    ).fetchall()
+    files = db.execute(f"SELECT path, modified FROM memory_files WHERE {_HOME}", home).fetchall()
     seen = db.execute(f"SELECT revision, seen_at FROM memory_seen WHERE {_HOME}", home).fetchone()
-    kept = {path: Kept(text, modified) for path, text, modified in files}
-    return Known(kept, seen[0] if seen else None, seen[1] if seen else 0.0)
+    return Known(dict(map(tuple, files)), seen[0] if seen else None, seen[1] if seen else 0.0)
+
+
+def texts(db: sqlite3.Connection, address: Address, paths: Iterable[str]) -> dict[str, str]:
+    """What these files said, as far as they were read; all together can be a great deal."""
+    rows = (
+        db.execute(
+            f"SELECT path, text FROM memory_files WHERE {_HOME} AND path = ?",
+            (*address.home, path),
+        ).fetchone()
+        for path in paths
+    )
+    return {row[0]: row[1] for row in rows if row is not None}
 
 
 def keep(
@@ -96,6 +101,12 @@ def keep(
         )
 
 
+def forget(db: sqlite3.Connection, address: Address) -> None:
+    """The workspace is gone, and its files with it."""
+    db.execute(f"DELETE FROM memory_files WHERE {_HOME}", address.home)
+    db.execute(f"DELETE FROM memory_seen WHERE {_HOME}", address.home)
+
+
 # --- Snapshots ---
 
 
@@ -108,18 +119,24 @@ class Period:
     day: str
 
 
-def snapshot(db: sqlite3.Connection, period: Period) -> str | None:
-    """The snapshot of this period, if it has been made."""
-    row = db.execute(
-        "SELECT text FROM prompt_snapshots WHERE session_id = ? AND conversation = ? AND day = ?",
-        (period.session_id, period.conversation, period.day),
-    ).fetchone()
-    return None if row is None else str(row[0])
+@frozen
+class Snapshot:
+    """What is shown of memory in a period; without one it is of none."""
+
+    period: Period | None = None
+    text: str = ""
+
+    def of(self, period: Period) -> str | None:
+        """Its text if it is this period's."""
+        return self.text if self.period == period else None
+
+
+NONE = Snapshot()
 
 
 def keep_snapshot(db: sqlite3.Connection, period: Period, text: str, now: float) -> str:
     """Make this the period's snapshot unless it has one; gives the one that holds."""
-    made = snapshot(db, period)
+    made = last_snapshot(db, period.session_id).of(period)
     if made is not None:
         return made
     db.execute(
@@ -130,12 +147,12 @@ def keep_snapshot(db: sqlite3.Connection, period: Period, text: str, now: float)
     return text
 
 
-def last_snapshot(db: sqlite3.Connection, session_id: str) -> str:
-    """The one that the session was shown last, of whatever period; '' if there is none."""
+def last_snapshot(db: sqlite3.Connection, session_id: str) -> Snapshot:
+    """The one that the session was shown last, of whatever period."""
     row = db.execute(
-        "SELECT text FROM prompt_snapshots WHERE session_id = ?", (session_id,)
+        "SELECT conversation, day, text FROM prompt_snapshots WHERE session_id = ?", (session_id,)
     ).fetchone()
-    return "" if row is None else str(row[0])
+    return NONE if row is None else Snapshot(Period(session_id, *row[:2]), row[2])
 
 
 def renew_snapshot(db: sqlite3.Connection, session_id: str) -> None:

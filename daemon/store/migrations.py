@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 from daemon.store.cookies import COOKIES
 from daemon.store.memory import MIND
 from daemon.store.notes_schema import NOTES
-from daemon.store.schema import ASKING, CUTS, FILES, FIRST
+from daemon.store.reach import LANES
+from daemon.store.schema import ASKING, CUTS, FILES, FIRST, MOVED
 from daemon.store.spending_schema import SPENDING
+from daemon.store.views import VIEWS
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -77,7 +79,37 @@ def session_cookies(db: Database) -> None:
         db.execute(statement)
 
 
-STEPS = (first, files, cuts, asking, notes, spending, mind, session_cookies)
+def lanes(db: Database) -> None:
+    """Turns found by their lane."""
+    for statement in LANES:
+        db.execute(statement)
+
+
+def moved_workspaces(db: Database) -> None:
+    """Files that a chat which gets another id takes along."""
+    for statement in MOVED:
+        db.execute(statement)
+
+
+def views(db: Database) -> None:
+    """Pictures and documents that turns show their models."""
+    for statement in VIEWS:
+        db.execute(statement)
+
+
+STEPS = (
+    first,
+    files,
+    cuts,
+    asking,
+    notes,
+    spending,
+    mind,
+    session_cookies,
+    lanes,
+    moved_workspaces,
+    views,
+)
 
 
 def bring_up_to_date(path: Path) -> None:

@@ -4,7 +4,8 @@ What a call may take is reserved with its intent, and what it took is settled wi
 a budget is held against calls that are still under way: two of them cannot pass it together. A
 call whose outcome is unknown (we were killed, or the turn was stopped) counts as what was reserved
 for it, because the provider may well have been paid; a daemon that crashes in circles is not free.
-So does each attempt of a call that brought no answer, unless the provider counted it or refused it.
+So does each attempt of a call that brought no answer, unless the provider counted it, or answered
+with an error before it had begun.
 """
 
 from __future__ import annotations
@@ -132,34 +133,31 @@ class _Taken:
     @property
     def unknown(self) -> int:
         """Tokens that went to no answer."""
-        return self.tokens - _count(self.usage or Usage())
+        return self.tokens - (self.usage or Usage()).tokens
 
 
 def _taken(row: sqlite3.Row, answer: Answer, tariff: Tariff) -> _Taken:
     usage = answer.usage
-    if not _count(usage):
+    if not usage.tokens:
         usage = Usage(row["reserved_tokens"] - row["answer_tokens"], 0, _length(answer))
     cost = tariff.cost(answer.model or row["model"], usage)
     # A stand-in without a price may have answered; its call costs what was set aside.
     cost = row["cost"] if cost is None else cost
     lost = _lost(row, answer.lost, tariff)
     whole = None if cost is None else cost + (lost.cost or 0.0)
-    return _Taken(_count(usage) + lost.tokens, whole, usage)
+    return _Taken(usage.tokens + lost.tokens, whole, usage)
 
 
 def _lost(row: sqlite3.Row, attempts: Sequence[Usage], tariff: Tariff) -> _Taken:
-    """What attempts took that brought no answer, at the price of the model that was asked."""
-    counted = [each for each in attempts if _count(each)]
-    uncounted = len(attempts) - len(counted)
-    costs = [tariff.cost(row["model"], each) or 0.0 for each in counted]
-    tokens = sum(map(_count, counted)) + uncounted * row["reserved_tokens"]
-    if attempts and row["cost"] is None:
-        return _Taken(tokens, None)
-    return _Taken(tokens, sum(costs) + uncounted * (row["cost"] or 0.0))
-
-
-def _count(usage: Usage) -> int:
-    return usage.prompt_tokens + usage.completion_tokens
+    """What attempts took that brought no answer, each at the price of the model that made it."""
+    reserved = Usage(row["reserved_tokens"] - row["answer_tokens"], 0, row["answer_tokens"])
+    tokens = sum(each.tokens or reserved.tokens for each in attempts)
+    costs = [
+        tariff.cost(each.model or row["model"], each if each.tokens else reserved)
+        for each in attempts
+    ]
+    known = [row["cost"] if cost is None else cost for cost in costs]
+    return _Taken(tokens, None if None in known else sum(known))
 
 
 def _length(answer: Answer) -> int:
@@ -223,15 +221,32 @@ def _of_turn(db: sqlite3.Connection, turn_id: int, request: Request) -> Iterator
     """The budgets of the turn itself. What is done after it, for the next ones, is not in them."""
     if request.purpose != "turn":
         return
-    (cause,) = db.execute("SELECT cause FROM turns WHERE id = ?", (turn_id,)).fetchone()
-    spent = db.execute(
-        "SELECT coalesce(sum(tokens), 0), coalesce(sum(cost), 0.0) FROM model_calls"
-        " WHERE turn_id = ? AND purpose = 'turn'",
+    spent = _spent_by(db, "SELECT ?1", turn_id)
+    if request.tariff.task_tokens:
+        yield Account("specialist", spent)
+    yield Account("turn", spent)
+    if (heartbeat := _heartbeat_of(db, turn_id)) is not None:
+        family = "SELECT ?1 UNION ALL SELECT id FROM turns WHERE parent_id = ?1"
+        yield Account("heartbeat", _spent_by(db, family, heartbeat))
+
+
+def _heartbeat_of(db: sqlite3.Connection, turn_id: int) -> int | None:
+    """The turn itself if it is a heartbeat, or the one that has begun it if that is."""
+    row = db.execute(
+        "SELECT id FROM turns WHERE cause = 'heartbeat'"
+        " AND id IN (?1, (SELECT parent_id FROM turns WHERE id = ?1))",
         (turn_id,),
     ).fetchone()
-    yield Account("turn", Spent(*spent))
-    if cause == "heartbeat":
-        yield Account("heartbeat", Spent(*spent))
+    return None if row is None else int(row[0])
+
+
+def _spent_by(db: sqlite3.Connection, turns: str, turn_id: int) -> Spent:
+    row = db.execute(
+        "SELECT coalesce(sum(tokens), 0), coalesce(sum(cost), 0.0) FROM model_calls"
+        f" WHERE turn_id IN ({turns}) AND purpose = 'turn'",
+        (turn_id,),
+    ).fetchone()
+    return Spent(*row)
 
 
 def _of_day(db: sqlite3.Connection, address: Address, day: str) -> Iterator[Account]:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from agent.text import clean
+from daemon.store import fts
 from daemon.store.fts import BEST, expression, home_word, words
-from daemon.store.notes_schema import NOTE, row_of
+from daemon.store.notes_schema import NOTE, NOTE_TEXT, row_of
 from daemon.store.values import Home
 
 MOST_NOTES = 5_000  # of one home
@@ -104,10 +105,17 @@ _FOUND = (
 
 
 def search(db: sqlite3.Connection, home: Home, query: str, cut: Cut, now: float) -> Page:
-    """The notes that have all the words in title or text, or else any of them; the best first."""
+    """The notes that have all the words in title or text, or else any of them; the best first.
+
+    Where words are looked for letter by letter (`daemon.store.fts`), the newest first.
+    """
     wanted = words(query)
     if not wanted:
         return Page((), 0)
+    if lettered := fts.lettered(wanted):
+        found = _holding(db, home, lettered, cut, now, " AND ")
+        alone = len(lettered) == 1
+        return found if found.total or alone else _holding(db, home, lettered, cut, now, " OR ")
     found = _search(db, home, wanted, cut, now)
     return found if found.total else _search(db, home, wanted, cut, now, every=False)
 
@@ -126,6 +134,20 @@ def _search(
     rows = db.execute(
         f"SELECT {_COLUMNS} {_FOUND} ORDER BY {BEST}, notes.id DESC LIMIT ? OFFSET ?",
         (match, now, cut.limit, cut.offset),
+    ).fetchall()
+    return _page(rows, total)
+
+
+def _holding(
+    db: sqlite3.Connection, home: Home, wanted: Sequence[str], cut: Cut, now: float, joined: str
+) -> Page:
+    held = joined.join(f"{NOTE_TEXT.format('notes')} LIKE ?" for _ in wanted)
+    where = f"FROM notes WHERE {_OF_HOME} AND {_ALIVE} AND ({held})"
+    bound = (*home, now, *map(fts.pattern, wanted))
+    (total,) = db.execute(f"SELECT count(*) {where}", bound).fetchone()
+    rows = db.execute(
+        f"SELECT {_COLUMNS} {where} ORDER BY updated_at DESC, id DESC LIMIT ? OFFSET ?",
+        (*bound, cut.limit, cut.offset),
     ).fetchall()
     return _page(rows, total)
 

@@ -6,10 +6,11 @@ import sqlite3
 from typing import TypeAlias
 
 from agent.text import clean
-from daemon.store.values import Place, new_ref
+from daemon.store.values import Home, Place, new_ref, workspace_key
 
 Where: TypeAlias = tuple[str, str, str, str]  # the columns of a Place
 
+_OF_HOME = "agent_id = ? AND channel = ? AND account = ? AND chat = ?"
 HOUSE_AGENT = "house"  # the agent that every chat talks to until it chooses another
 
 
@@ -67,10 +68,12 @@ def _make_session(db: sqlite3.Connection, where: Where, agent: str, now: float) 
             (HOUSE_AGENT, now),
         )
     session_id = new_ref()
+    # A chat's topics share its files, wherever these came from.
+    _, workspace = _spoken(db, (agent, *where[:3]))
     db.execute(
-        "INSERT INTO sessions (id, channel, account, chat, topic, agent_id, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (session_id, *where, agent, now),
+        "INSERT INTO sessions (id, channel, account, chat, topic, agent_id, created_at, workspace)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (session_id, *where, agent, now, workspace),
     )
     return session_id
 
@@ -85,19 +88,45 @@ def begin_again(db: sqlite3.Connection, session_id: str) -> None:
 
 
 def move_chat(db: sqlite3.Connection, old: Place, new_chat: str) -> None:
-    """A group became a supergroup: its sessions, notes and everything unsent go by the new id."""
-    where = (new_chat, old.channel, old.account, old.chat)
-    # Where the new chat has already spoken, both histories stay and the new one goes on.
-    db.execute(
-        "UPDATE OR IGNORE sessions SET chat = ? WHERE channel = ? AND account = ? AND chat = ?",
+    """A group became a supergroup: its sessions, notes, memory and files go by the new id.
+
+    Where the new chat has already spoken, both histories stay and the new one goes on, with the
+    memory and files that it has; notes come together. Nobody can speak in the old chat any more.
+    """
+    where = old.channel, old.account, old.chat
+    rows = db.execute(
+        "SELECT DISTINCT agent_id FROM sessions WHERE channel = ? AND account = ? AND chat = ?",
         where,
     )
+    for (agent,) in rows.fetchall():
+        _move_home(db, agent, old, new_chat)
+    for table in ("chat_focus", "notes"):
+        db.execute(
+            f"UPDATE OR IGNORE {table} SET chat = ? WHERE channel = ? AND account = ? AND chat = ?",
+            (new_chat, *where),
+        )
+
+
+def _move_home(db: sqlite3.Connection, agent: str, old: Place, new_chat: str) -> None:
+    """Move an agent's sessions, and what belongs to its workspace, if that can come along."""
+    home = agent, old.channel, old.account, old.chat
+    _, workspace = _spoken(db, home)
+    spoken, theirs = _spoken(db, (*home[:3], new_chat))
+    if spoken:
+        workspace = theirs
+    else:
+        workspace = workspace or workspace_key(agent, old)
+        for table in ("memory_files", "memory_seen", "heartbeats"):
+            db.execute(f"UPDATE OR IGNORE {table} SET chat = ? WHERE {_OF_HOME}", (new_chat, *home))
     db.execute(
-        "UPDATE OR IGNORE chat_focus SET chat = ? WHERE channel = ? AND account = ? AND chat = ?",
-        where,
+        f"UPDATE OR IGNORE sessions SET chat = ?, workspace = ? WHERE {_OF_HOME}",
+        (new_chat, workspace, *home),
     )
-    # Likewise its notes. Memory files are read from the workspace that the new id has.
-    db.execute(
-        "UPDATE OR IGNORE notes SET chat = ? WHERE channel = ? AND account = ? AND chat = ?",
-        where,
-    )
+
+
+def _spoken(db: sqlite3.Connection, home: Home) -> tuple[bool, str | None]:
+    """Whether there are sessions of a home, and the name of its files if they came along."""
+    sessions, workspace = db.execute(
+        f"SELECT count(*), max(workspace) FROM sessions WHERE {_OF_HOME}", home
+    ).fetchone()
+    return bool(sessions), workspace

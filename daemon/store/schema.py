@@ -285,3 +285,7 @@ ASKING = (
         PRIMARY KEY (agent_id, channel, account, chat)
     ) STRICT, WITHOUT ROWID""",
 )
+
+# The executor's name for the files, of a chat that has taken them along to another id. NULL: the
+# chat has never moved, and the name is made of its own (`daemon.store.values.workspace_key`).
+MOVED = ("ALTER TABLE sessions ADD COLUMN workspace TEXT",)

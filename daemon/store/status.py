@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from daemon.store import outbox
+from daemon.store.values import Place, workspace_key
 
 
 def counts(db: sqlite3.Connection) -> dict[str, int]:
@@ -33,11 +34,18 @@ def _count(db: sqlite3.Connection, where: str) -> int:
 
 
 def sessions(db: sqlite3.Connection) -> list[dict[str, object]]:
-    """The sessions, the one spoken in last first."""
+    """The sessions, the one spoken in last first, with the names of their files' workspaces."""
     rows = db.execute(
-        "SELECT s.id AS session, s.channel, s.chat, s.topic, s.agent_id AS agent,"
-        " count(t.id) AS turns, coalesce(max(t.asked_at), s.created_at) AS at"
+        "SELECT s.id AS session, s.channel, s.account, s.chat, s.topic, s.agent_id AS agent,"
+        " s.workspace, count(t.id) AS turns, coalesce(max(t.asked_at), s.created_at) AS at"
         " FROM sessions AS s LEFT JOIN turns AS t ON t.session_id = s.id"
         " GROUP BY s.id ORDER BY at DESC LIMIT 1000"
     ).fetchall()
-    return [dict(row) for row in rows]
+    return [_session(row) for row in rows]
+
+
+def _session(row: sqlite3.Row) -> dict[str, object]:
+    values = dict(row)
+    place = Place(row["channel"], values.pop("account"), row["chat"], row["topic"])
+    values["workspace"] = row["workspace"] or workspace_key(row["agent"], place)
+    return values

@@ -31,6 +31,19 @@ def get(db: sqlite3.Connection, turn_id: int) -> TurnRow:
     return TurnRow(*db.execute(f"SELECT {COLUMNS} FROM turns WHERE id = ?", (turn_id,)).fetchone())
 
 
+def head(db: sqlite3.Connection, lane: str) -> TurnRow | None:
+    """What a lane is doing now, or would be: the first of its open turns."""
+    row = db.execute(
+        f"SELECT {COLUMNS} FROM {OPEN} AND lane = ? ORDER BY id LIMIT 1", (lane,)
+    ).fetchone()
+    return None if row is None else TurnRow(*row)
+
+
+def label(db: sqlite3.Connection, turn_id: int) -> str:
+    """What people see of the task that a turn does; '' if it is the conversation itself."""
+    return str(db.execute("SELECT label FROM turns WHERE id = ?", (turn_id,)).fetchone()[0])
+
+
 def add_user_message(db: sqlite3.Connection, turn_id: int, text: str, now: float) -> int:
     """Append what a person said; returns the message's id."""
     (message_id,) = db.execute(

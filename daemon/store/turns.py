@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from daemon.store import approvals, children, money
+from daemon.store import approvals, children, money, views
 from daemon.store.turnrow import COLUMNS, OPEN, TurnRow, add_user_message, get, make_ready
 from daemon.store.values import Claim, new_ref
 
@@ -28,6 +28,8 @@ CUT_OFF = "cut off by the end of the turn; it may or may not have taken effect"
 # The result of a call whose child turn ended without an answer.
 CHILDLESS = "it did not come to an end: {}"
 WORDLESS = "it ended without a word"
+# What the conversation is told of a task in the background that a person has stopped.
+STOPPED = "[{label}]\nStopped by /stop before it was done; nothing more will come of it."
 
 
 @frozen
@@ -141,17 +143,19 @@ def ripen(db: sqlite3.Connection, now: float) -> list[TurnRow]:
     return [get(db, turn_id) for (turn_id,) in rows if make_ready(db, turn_id)]
 
 
-def unanswered(db: sqlite3.Connection, session_id: str, since: float) -> TurnRow | None:
-    """The session's newest turn if a person began it after `since` and nothing was answered yet.
+def unanswered(
+    db: sqlite3.Connection, session_id: str, since: float, payer_id: str | None
+) -> TurnRow | None:
+    """The session's newest turn if that person began it after `since` and it has no answer yet.
 
     What belongs to the same thought may still be added to it.
     """
     row = db.execute(
         f"SELECT {COLUMNS} FROM turns WHERE lane = ? AND state IN ('ready', 'running')"
-        " AND cause = 'update' AND asked_at >= ?2 AND NOT EXISTS"
+        " AND cause = 'update' AND asked_at >= ?2 AND payer_id IS ?3 AND NOT EXISTS"
         " (SELECT 1 FROM messages WHERE turn_id = turns.id AND role = 'assistant')"
         " AND id = (SELECT max(id) FROM turns WHERE session_id = ?1)",
-        (session_id, since),
+        (session_id, since, payer_id),
     ).fetchone()
     return None if row is None else TurnRow(*row)
 
@@ -173,7 +177,9 @@ def say_again(
     Where nothing came after it, SQLite gives the same ids out again.
     """
     db.executemany("DELETE FROM messages WHERE id = ?", [(each[0],) for each in said])
-    return [(add_user_message(db, turn_id, text, at), text, at) for _, text, at in said]
+    again = [(add_user_message(db, turn_id, text, at), text, at) for _, text, at in said]
+    views.follow(db, turn_id, [each[0] for each in said], [each[0] for each in again])
+    return again
 
 
 def bequeath(
@@ -192,6 +198,8 @@ def bequeath(
     heir = create(db, session_id, text=text, asked_at=at, now=now, payer_id=payer_id)
     for _, later, later_at in said[1:]:
         add_user_message(db, heir.id, later, later_at)
+    told = db.execute("SELECT id FROM messages WHERE turn_id = ? ORDER BY id", (heir.id,))
+    views.follow(db, heir.id, [each[0] for each in said], [row[0] for row in told.fetchall()])
     db.executemany("DELETE FROM messages WHERE id = ?", [(each[0],) for each in said])
     return heir
 
@@ -214,12 +222,10 @@ def is_busy(db: sqlite3.Connection, session_id: str) -> bool:
     return row is not None
 
 
-def head(db: sqlite3.Connection, session_id: str) -> TurnRow | None:
-    """What the session is doing now, or would be: the first of its open turns."""
-    row = db.execute(
-        f"SELECT {COLUMNS} FROM {OPEN} AND lane = ? ORDER BY id LIMIT 1", (session_id,)
-    ).fetchone()
-    return None if row is None else TurnRow(*row)
+def newest(db: sqlite3.Connection, session_id: str) -> int:
+    """The last turn of the session's conversation; 0 if there is none."""
+    row = db.execute("SELECT max(id) FROM turns WHERE lane = ?", (session_id,)).fetchone()
+    return int(row[0] or 0)
 
 
 @frozen
@@ -239,9 +245,23 @@ class Stopped:
 def stop(db: sqlite3.Connection, session_id: str, now: float) -> Stopped:
     """End what the session is doing now; if it does nothing, what runs in its background."""
     rows = db.execute(f"SELECT id FROM {OPEN} AND lane = ? ORDER BY id", (session_id,)).fetchall()
-    beside = [] if rows else children.beside(db, session_id)
-    ended, freed = _end_all(db, [row[0] for row in rows[:1]] or beside, now)
-    return Stopped(ended, max(0, len(rows) - 1), background=not rows, freed=freed)
+    if not rows:
+        return _stop_background(db, session_id, now)
+    ended, freed = _end_all(db, [rows[0][0]], now)
+    return Stopped(ended, len(rows) - 1, freed=freed)
+
+
+def _stop_background(db: sqlite3.Connection, session_id: str, now: float) -> Stopped:
+    """End all that is beside the conversation, which is told of the tasks that owed it an answer.
+
+    Told as by the answer: by a row that its next turn reads. No turn is begun for it, since who has
+    just stopped something waits for no remark on that, and should not pay for one.
+    """
+    tasks = children.in_background(db, session_id)
+    ended, freed = _end_all(db, children.beside(db, session_id), now)
+    for turn_id, label in tasks:
+        children.report(db, turn_id, STOPPED.format(label=label), now)
+    return Stopped(ended, background=True, freed=freed)
 
 
 def _end_all(

@@ -104,11 +104,13 @@ BY = {
     "user": "coalesce((SELECT name FROM users WHERE id = c.user_id), '(nobody)')",
     "model": "c.model",
 }
+_APART = {**BY, "user": "c.user_id"}  # two people may have one name
 
 
 def table(db: sqlite3.Connection, since: float, by: Sequence[str]) -> list[dict[str, Any]]:
     """The calls since `since` (Unix) in groups, as rows; `by` names keys of BY."""
     names = ", ".join(f"{BY[key]} AS {key}" for key in by)
+    groups = ", ".join(_APART[key] for key in by)
     rows = db.execute(
         f"SELECT {names}, count(*) AS calls, coalesce(sum(prompt_tokens), 0) AS prompt,"
         " coalesce(sum(cached_tokens), 0) AS cached,"
@@ -117,7 +119,7 @@ def table(db: sqlite3.Connection, since: float, by: Sequence[str]) -> list[dict[
         " sum(tokens) AS tokens, round(coalesce(sum(cost), 0.0), 6) AS cost,"
         " sum(cost IS NULL) AS unpriced"
         " FROM model_calls AS c WHERE started_at >= ?"
-        f" GROUP BY {', '.join(by)} ORDER BY {', '.join(by)}",
+        f" GROUP BY {groups} ORDER BY {', '.join(by)}",
         (since,),
     ).fetchall()
     return [dict(row) for row in rows]

@@ -49,11 +49,22 @@ class Address:
     ref: str
     about: str
     asked_at: float
+    kept_workspace: str | None = None  # of a chat that has moved and taken its files along
 
     @property
     def home(self) -> Home:
         """What notes and memory are kept under: all topics and people of the chat share them."""
         return self.agent_id, self.place.channel, self.place.account, self.place.chat
+
+    @property
+    def workspace(self) -> str:
+        """The executor's name for the files of the home."""
+        return self.kept_workspace or workspace_key(self.agent_id, self.place)
+
+
+def workspace_key(agent_id: str, place: Place) -> str:
+    """The executor's name for the files of an agent in a chat, as far as the chat never moved."""
+    return f"{agent_id}-{place.account}-{place.chat}"
 
 
 def new_ref() -> str:

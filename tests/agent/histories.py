@@ -38,6 +38,7 @@ from agent.transcript import (
     ToolResult,
     Usage,
     User,
+    View,
     open_calls,
     replaced,
 )
@@ -47,7 +48,14 @@ WRITES = "write"  # its calls run one after another
 ASKS = "pay"  # needs permission
 FORBIDDEN = "launch"
 DELEGATES = "delegate"
+LOOKS = "view_file"  # shows the model a picture
+PICTURE = View("a.png", "image/png", "8x6", 255, b"\x89PNG")
 NOT_RUN = "not run: the turn was ended first"
+
+
+def _unseen(entry: Entry) -> Entry:
+    """An entry of an earlier turn, which shows nothing any more."""
+    return entry if isinstance(entry, Assistant) else attrs.evolve(entry, shown=())
 
 
 class Killed(BaseException):
@@ -79,7 +87,7 @@ class MemoryJournal:
 
     def begin(self, text: str) -> None:
         """Close the books of the turn before, and open one with a person's text."""
-        self.history += self.turn
+        self.history += [_unseen(entry) for entry in self.turn]
         self.turn = [User(text)]
         self.ended = self.said = self.error = ""
 
@@ -174,7 +182,7 @@ class MemoryJournal:
             self._change(call.id, delegated=True)
         else:
             self._mark(call.id, CallState.DONE)
-            result = ToolResult(call.id, outcome.text, outcome.failed)
+            result = ToolResult(call.id, outcome.text, outcome.failed, outcome.shown)
             self.turn.append(result)
         self._after("tool_finished")
         return result
@@ -241,6 +249,7 @@ class ScriptedModel:
         tools: Sequence[dict[str, Any]],
         *,
         on_text: Callable[[str], None] | None = None,
+        may_call: bool = True,
     ) -> Answer:
         await trio.lowlevel.checkpoint()
         self.asked.append(list(messages))
@@ -262,6 +271,9 @@ class ListToolbox:
     def schemas(self) -> list[dict[str, Any]]:
         return []
 
+    def weight(self) -> int:
+        return 0
+
     def rerunnable(self, name: str) -> bool:
         return name == READS
 
@@ -280,6 +292,8 @@ class ListToolbox:
         self.on_run(request.name)
         if request.name == DELEGATES:
             return ToolOutcome("", subtask=Subtask("task", "label", "chef", waits=True))
+        if request.name == LOOKS:
+            return ToolOutcome("[picture a.png, 8x6, was shown]", shown=(PICTURE,))
         failed = request.name.startswith("bad") or not request.arguments.startswith("{")
         return ToolOutcome(f"{request.name} was run", failed)
 
@@ -287,7 +301,19 @@ class ListToolbox:
 LIMITS = Limits(steps=6, seconds=1000.0)
 
 names = st.sampled_from(
-    [READS, WRITES, ASKS, FORBIDDEN, DELEGATES, "bad", "", "functions.bash", "two words", "é" * 70]
+    [
+        READS,
+        WRITES,
+        ASKS,
+        FORBIDDEN,
+        DELEGATES,
+        LOOKS,
+        "bad",
+        "",
+        "functions.bash",
+        "two words",
+        "é" * 70,
+    ]
 )
 arguments = st.sampled_from(["{}", '{"a": 1}', "", "{not json", "[1]", '{"a": NaN}', '{"x": "\\'])
 requests = st.builds(CallRequest, st.sampled_from(["", "a", "b", "call_1"]), names, arguments)

@@ -50,7 +50,8 @@ def test_a_name_goes_before_a_pattern_and_the_first_pattern_counts() -> None:
 def test_what_is_set_aside_is_the_prompt_and_room_for_an_answer() -> None:
     """In tokens, and in money where there is a price."""
     tariff = Tariff((MINI,), Budget(answer_tokens=1000))
-    assert tariff.reserve("gpt-5-mini", 500) == Reservation(500, 1000, (500 * 0.25 + 2000) / 1e6)
+    cost = (500 * 0.25 + 2000) / 1e6
+    assert tariff.reserve("gpt-5-mini", 500) == Reservation(500, 1000, cost, "gpt-5-mini")
     assert tariff.reserve("llama", 500).cost is None
 
 
@@ -81,6 +82,18 @@ def test_a_refusal_says_which_budget_when_it_is_anew_and_what_to_change(
     assert all(each in sentence for each in words), sentence
 
 
+def test_a_specialist_may_have_a_smaller_budget_for_a_task() -> None:
+    """Beside that of a turn; the refusal says whose it is, and where it can be raised."""
+    tariff = Tariff((), Budget(turn_tokens=10_000), task_tokens=5000)
+    wanted = Reservation(2_000, 1_000)
+    assert refusal(tariff, spent("specialist", 2_000), wanted, NOON) is None
+    sentence = refusal(tariff, spent("specialist", 2_001), wanted, NOON)
+    assert sentence is not None
+    for words in ("of this specialist for one task of 5,000 tokens", "limits.tokens in its file"):
+        assert words in sentence
+    assert "budget." not in sentence, "which would not help"
+
+
 def test_money_is_a_budget_of_its_own() -> None:
     """Tokens may be unlimited."""
     tariff = Tariff((MINI,), Budget(user_day_tokens=0, user_day_money=0.5))
@@ -95,7 +108,8 @@ def test_money_is_a_budget_of_its_own() -> None:
 def test_a_model_without_a_price_is_refused_where_money_is_limited() -> None:
     """It could cost anything."""
     tariff = Tariff((MINI,), Budget(agent_day_money=5.0))
-    assert refusal(tariff, [], tariff.reserve("llama", 1), NOON) == UNPRICED
+    told = refusal(tariff, [], tariff.reserve("llama", 1), NOON)
+    assert told == UNPRICED.format(model="llama")
     assert refusal(tariff, [], tariff.reserve("gpt-5-mini", 1), NOON) is None
     assert refusal(Tariff(), [], Tariff().reserve("llama", 1), NOON) is None
 
@@ -115,10 +129,13 @@ def test_out_of_the_box_a_bill_cannot_run_away() -> None:
 
 @pytest.mark.parametrize(
     ("money", "words"),
-    [(0, "0.00 USD"), (1234.5, "1,234.50 USD"), (0.00123, "0.0012 USD")],
+    [
+        *((0, "0.00 USD"), (1234.5, "1,234.50 USD"), (0.00123, "0.0012 USD")),
+        *((-7e-18, "0.00 USD"), (3e-17, "0.00 USD")),
+    ],
 )
 def test_sums_are_written_for_people(money: float, words: str) -> None:
-    """Small ones with more digits."""
+    """Small ones with more digits; what is left of sums that were freed again is nothing."""
     assert amount(money, "USD") == words
 
 

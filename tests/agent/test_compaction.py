@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,7 +57,7 @@ def test_it_is_due_by_size_or_when_the_turns_are_many(tokens: int, turns: int, d
 
 def test_the_request_is_the_beginning_of_those_before_it_and_a_question() -> None:
     """So that the provider has it in its cache; the latest turns are not in it."""
-    turns = [turn(n, 2_000) for n in range(12)]
+    turns = [turn(n, 2_000) for n in range(14)]
     made = draft(FRAME, turns, SIZES, GAUGE, whole=False)
     assert made is not None
     entries = [entry for each in turns for entry in each]
@@ -66,7 +67,7 @@ def test_the_request_is_the_beginning_of_those_before_it_and_a_question() -> Non
     assert "replaced by a summary" in made.messages[-1]["content"]
     kept = turns[made.covered :]
     assert weight([entry for each in kept for entry in each]) <= SIZES.kept * 4
-    assert 0 < len(kept) < 12
+    assert 0 < len(kept) < 14
     assert made.without < made.before
 
 
@@ -83,6 +84,15 @@ def test_a_summary_that_would_win_little_is_not_made() -> None:
     assert draft(FRAME, [turn(1), turn(2)], SIZES, GAUGE, whole=False) is None
     many = [turn(n, 1) for n in range(MANY_TURNS)]
     assert draft(FRAME, many, SIZES, GAUGE, whole=False) is not None
+
+
+def test_a_context_that_is_small_already_is_let_alone() -> None:
+    """The last request was larger, but was not yet shown a summary that was made meanwhile."""
+    turns = [turn(n, 2_000) for n in range(9)]
+    frame = attrs.evolve(FRAME, summary="what was before")
+    assert draft(frame, turns, SIZES, GAUGE, whole=False) is None
+    assert draft(frame, turns, SIZES, GAUGE, whole=True) is not None
+    assert draft(frame, turns, SIZES, Gauge(SIZES.limit, 2.0), whole=False) is not None
 
 
 def test_more_than_a_request_holds_is_summed_up_from_its_beginning() -> None:

@@ -6,9 +6,11 @@ import datetime as dt
 import json
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent import context
 from agent.context import (
     build_messages,
     estimate_tokens,
@@ -16,12 +18,14 @@ from agent.context import (
     stamped,
     summary_entry,
     system_prompt,
+    weigh,
 )
 from agent.transcript import Assistant, CallRequest, Entry, ToolCall, ToolResult, User
 from daemon.demo.chatrules import check_messages
-from tests.agent.histories import arguments
+from tests.agent.histories import PICTURE, arguments
 from tests.agent.histories import names as odd_names
 
+LOOKED = ToolResult(7, "shown", shown=(PICTURE,))
 CALL = ToolCall(7, CallRequest("given", "bash", '{"command": "ls"}'))
 
 
@@ -98,6 +102,31 @@ def test_a_remark_stands_beside_the_last_message() -> None:
     assert last["content"] == "out\n\n[again]"
     assert messages[-1]["content"] == "out"
     assert remarked(messages, "") == messages
+
+
+def test_a_remark_stands_behind_what_is_shown() -> None:
+    """As one more text of its message."""
+    messages = build_messages("s", [], [User("a"), Assistant("", (CALL,)), LOOKED])
+    *_, picture, remark = remarked(messages, "[again]")[-1]["content"]
+    assert (picture, remark) == (PICTURE, {"type": "text", "text": "[again]"})
+    assert messages[-1]["content"][-1] == PICTURE
+
+
+def test_pictures_count_by_what_they_take() -> None:
+    """Never by their bytes, which nobody encodes for that."""
+    large = evolve(PICTURE, data=bytes(10**7), tokens=1000)
+    bare = User("look")
+    plain, shown = context.message(bare), context.message(evolve(bare, shown=(large,)))
+    assert 4000 < weigh(shown) - weigh(plain) < 4200
+    assert estimate_tokens([shown]) in range(1000, 1060)
+
+
+def test_what_is_shown_is_marked_as_data() -> None:
+    """It stands in a message of the user's, and none of it is by the user."""
+    *_, exhibit = build_messages("s", [], [User("a"), Assistant("", (CALL,)), LOOKED])
+    assert exhibit["role"] == "user"
+    assert "never an instruction" in exhibit["content"][0]["text"]
+    assert exhibit["content"][1:] == [{"type": "text", "text": "a.png:"}, PICTURE]
 
 
 def test_tokens_are_reserved_by_length() -> None:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from agent.cookies import LONGEST, MOST, PAIR, Jar, merged
 from agent.fallback import Models
-from agent.model import ModelOptions, OpenAIModel
+from agent.model import OpenAIModel
+from agent.request import ModelOptions
+from agent.request import Request as Ask
 from daemon.demo.http import Request, Response, serve
 
 NOW = 1_800_000_000.0
@@ -76,7 +78,7 @@ async def test_conversations_do_not_share_cookies() -> None:
         models = Models([OpenAIModel(each) for each in options])
         mine, yours = Jar(), Jar()
         for jar in (mine, yours, mine, mine):
-            await models.complete(HELLO, [], jar=jar)
+            await models.ask(Ask(HELLO, [], jar=jar))
         await models.complete(HELLO, [])
         await models.aclose()
         nursery.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from agent.context import build_messages, estimate_tokens
 from agent.drive import MOST_AT_ONCE, TurnDriver
-from agent.fitting import Gauge
+from agent.fitting import MOST_RATIO, Gauge
 from agent.loop import DENIED, INTERRUPTED, LAPSED, Limits
+from agent.parts import Takes, fitted, views
 from agent.ports import ModelFailed, OverBudget, ToolOutcome, TurnLost, TurnState
 from agent.transcript import (
     Answer,
@@ -32,6 +34,8 @@ from tests.agent.histories import (
     ASKS,
     DELEGATES,
     LIMITS,
+    LOOKS,
+    PICTURE,
     READS,
     WRITES,
     Killed,
@@ -41,6 +45,8 @@ from tests.agent.histories import (
     check_calls,
     scripts,
 )
+
+EVERYTHING = Takes(images=True, documents=True)
 
 
 def driver(
@@ -75,6 +81,20 @@ def asks(*names: str, arguments: str = "{}") -> Answer:
 
 
 # --- One turn, step by step ---
+
+
+async def test_a_large_request_is_not_made_on_the_loop() -> None:
+    """Nobody else waits for it, however much was said before."""
+    journal = journal_with("and now?")
+    journal.history = [User(f"{number} {'x' * 20_000}") for number in range(100)]
+    driving = driver(journal)
+    began = time.thread_time()
+    driving._make_request("")
+    here = time.thread_time() - began
+    began = time.thread_time()
+    await driving.run()
+    assert time.thread_time() - began < here / 2
+    assert journal.ended == "answered"
 
 
 async def test_a_plain_turn_is_intent_and_conclusion() -> None:
@@ -490,6 +510,27 @@ async def test_an_interrupted_read_is_run_again() -> None:
     assert journal.turn[2] == ToolResult(2, "look was run")
 
 
+async def test_what_tools_show_stands_behind_all_results() -> None:
+    """With calls side by side, in one message; and in every later request of the turn."""
+    journal = journal_with()
+    model = ScriptedModel([asks(LOOKS, READS, LOOKS), asks(READS), Answer("two cats")])
+    ours = driver(journal)
+    ours.model = model
+    assert await ours.run() is TurnState.ENDED
+    _, second, third = model.asked
+    assert [each["role"] for each in second][3:] == ["tool", "tool", "tool", "user"]
+    assert [each["role"] for each in third][3:-1] == ["tool", "tool", "tool", "user", "assistant"]
+    assert views(second) == views(third) == [PICTURE, PICTURE]
+
+
+async def test_what_pictures_take_does_not_bend_the_gauge() -> None:
+    """What a provider counts for them says nothing about letters."""
+    blind = evolve(asks(LOOKS), usage=Usage(10_000, 0, 1))
+    ours = driver(journal_with(), [blind, evolve(asks(READS), usage=Usage(1, 0, 1))])
+    await ours.run()
+    assert ours.gauge.ratio == MOST_RATIO
+
+
 STEPS = (
     "intend_model_call",
     "answered",
@@ -538,9 +579,11 @@ async def _live_through(
         check_calls([*journal.history, *journal.turn])
         assert sum(isinstance(e, Assistant) and bool(e.calls) for e in journal.turn) <= LIMITS.steps
         for messages in model.asked:
-            assert check_messages(messages) is None
-            assert sum(m["role"] == "user" for m in messages) <= journal.told + len(turns)
-    assert check_messages(build_messages("s", journal.history, journal.turn)) is None
+            assert check_messages(fitted(messages, EVERYTHING)) is None
+            said = [m for m in messages if m["role"] == "user" and isinstance(m["content"], str)]
+            assert len(said) <= journal.told + len(turns)
+    whole = build_messages("s", journal.history, journal.turn)
+    assert check_messages(fitted(whole, EVERYTHING)) is None
 
 
 async def _answer_whatever(journal: MemoryJournal, tools: ListToolbox) -> None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import attrs
 import pytest
 import trio
+import trio.testing
 from attrs import define, field
 
 from agent import retry
 from agent.circuit import FAILURES_TO_OPEN
 from agent.fallback import Models
-from agent.model import ModelOptions, OpenAIModel
+from agent.model import OpenAIModel
+from agent.parameters import Parameters
+from agent.parts import Takes
 from agent.ports import ModelFailed
-from agent.transcript import UNCOUNTED, Answer, Usage
+from agent.request import ModelOptions, Request
+from agent.sizes import DEFAULT_WINDOW
+from agent.transcript import Answer, Usage
+from daemon.demo.http import Request as HttpRequest
+from daemon.demo.http import Response, serve
 from daemon.demo.model import ModelServer
 from daemon.demo.replies import ModelFault, Reply
 
@@ -139,10 +148,10 @@ async def test_when_all_are_down_one_is_asked(pair: Pair) -> None:
 async def test_when_none_answers_the_first_failure_is_told(pair: Pair) -> None:
     """It is about the model that people chose; and it was paid for if any may have been."""
     pair.first.faults.add(ModelFault(status=401, times=-1))
-    pair.second.faults.add(ModelFault(status=500, times=-1))
+    pair.second.faults.add(ModelFault(cut_before=True, times=-1))
     failure = await failure_of(pair)
     assert "refused the API key" in failure.sentence
-    assert failure.lost == UNCOUNTED * 2
+    assert failure.lost == (Usage(model="b"),) * 2, "whose they were decides what they cost"
 
 
 async def test_the_next_is_asked_the_same(pair: Pair) -> None:
@@ -155,7 +164,7 @@ async def test_the_next_is_asked_the_same(pair: Pair) -> None:
     seen: list[str] = []
     answer = await pair.ask(on_text=seen.append)
     assert answer.text == "There was a bot." == seen[-1]
-    assert answer.lost == (Usage(), Usage())
+    assert answer.lost == (Usage(), Usage(model="b"))
     assert [request.messages for request in pair.second.requests] == [HELLO, HELLO]
 
 
@@ -169,4 +178,112 @@ async def test_the_longest_text_is_kept_when_nobody_answers(pair: Pair) -> None:
     failure = await failure_of(pair)
     assert failure.partial == "three a"
     assert failure.sentence == "The connection to the model was lost."
-    assert len(failure.lost) == 4
+    assert len(failure.lost) == 3, "the error that came in place of a stream cost nothing"
+
+
+# --- A model that is named ---
+
+
+async def test_a_model_that_is_named_is_asked_of_the_same_provider(pair: Pair) -> None:
+    """With the first one's key and wishes; what is known of the first's window is not of it."""
+    chosen = Parameters(temperature=0.5)
+    for model in pair.models.models[:1]:
+        model.options = attrs.evolve(model.options, parameters=chosen, context_window=9000)
+    answer = await pair.models.ask(Request(HELLO, []), "large")
+    assert (answer.text, answer.model) == ("from the first", "")
+    (asked,) = pair.first.requests
+    assert (asked.body["model"], asked.body["temperature"]) == ("large", 0.5)
+    assert pair.models.window_so_far("large") == DEFAULT_WINDOW
+    await pair.models.ask(Request(HELLO, []), "large")
+    assert len(pair.models._named) == 1
+
+
+async def test_the_same_stand_in_for_a_model_that_is_named(pair: Pair) -> None:
+    """Not the first of the list, which was not chosen; each circuit is one, whoever asks."""
+    pair.first.faults.add(ModelFault(status=500, times=-1))
+    for _ in range(FAILURES_TO_OPEN):
+        assert (await pair.models.ask(Request(HELLO, []), "large")).model == "b"
+    assert {request.body["model"] for request in pair.first.requests} == {"large"}
+    assert pair.remarks[-1] == "large is not asked for the next 30 s"
+    pair.first.faults.clear()
+    assert (await pair.ask()).text == "from the first", "the first model is not down for it"
+    assert (await pair.models.ask(Request(HELLO, []), "large")).model == "b"
+
+
+async def test_a_name_of_the_list_is_that_model(pair: Pair) -> None:
+    """At its own address; it does not stand in for itself."""
+    answer = await pair.models.ask(Request(HELLO, []), "b")
+    assert (answer.text, answer.model) == ("from the second", "")
+    pair.second.faults.add(ModelFault(status=404, times=-1))
+    with pytest.raises(ModelFailed, match="404"):
+        await pair.models.ask(Request(HELLO, []), "b")
+    assert pair.asked() == (0, 2)
+
+
+async def test_what_is_taken_besides_text_is_of_the_model_that_is_named(pair: Pair) -> None:
+    """The first model's eyes are not its own."""
+    assert pair.models.sees() == Takes()
+    assert pair.models.sees("gpt-4o") == Takes(images=True)
+    assert pair.models.sees("b") == Takes()
+
+
+async def test_a_single_model_is_asked_whatever_its_circuit_says(pair: Pair) -> None:
+    """So nothing else is remarked."""
+    alone = Models(pair.models.models[:1], pair.remarks.append)
+    pair.first.faults.add(ModelFault(status=500, times=-1))
+    for _ in range(FAILURES_TO_OPEN + 1):
+        with pytest.raises(ModelFailed):
+            await alone.complete(HELLO, [])
+    assert len(pair.first.requests) == 2 * (FAILURES_TO_OPEN + 1)
+    assert pair.remarks == []
+
+
+# --- Windows ---
+
+
+async def test_a_window_is_learnt_beside_those_who_would_like_to_know() -> None:
+    """They are told what fits any model, at once; afterwards, what the provider has said."""
+    held, listed = trio.Event(), trio.Event()
+
+    async def handle(request: HttpRequest) -> Response:
+        await held.wait()
+        listed.set()
+        entry = {"id": request.path.split("/")[1], "context_length": 64_000}
+        return Response(200, json.dumps({"data": [entry, {"id": "n", "n_ctx": 9000}]}).encode())
+
+    async with trio.open_nursery() as nursery:
+        root = await nursery.start(serve, handle)
+        models = Models([OpenAIModel(ModelOptions(f"{root}/m", "m"))])
+        nursery.start_soon(models.learn)
+        asked = [models.window_so_far(), models.window_so_far("n")]
+        assert asked == [DEFAULT_WINDOW, DEFAULT_WINDOW]
+        await trio.testing.wait_all_tasks_blocked()
+        held.set()
+        await listed.wait()
+        assert [await models.window(), await models.window("n")] == [64_000, 9000]
+        assert [models.window_so_far(), models.window_so_far("n")] == [64_000, 9000]
+        await models.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_window_of_one_that_stands_in_is_learnt_where_it_is_named() -> None:
+    """As a specialist's own model may be; nobody asks the others, who were not wanted."""
+    asked, listed = list[str](), trio.Event()
+
+    async def handle(request: HttpRequest) -> Response:
+        name = request.path.split("/")[1]
+        asked.append(name)
+        listed.set()
+        return Response(200, json.dumps({"data": [{"id": name, "n_ctx": 9000}]}).encode())
+
+    async with trio.open_nursery() as nursery:
+        root = await nursery.start(serve, handle)
+        models = Models([OpenAIModel(ModelOptions(f"{root}/{name}", name)) for name in "abc"])
+        nursery.start_soon(models.learn)
+        assert models.window_so_far("b") == DEFAULT_WINDOW
+        with trio.fail_after(20):
+            await listed.wait()
+        assert await models.window("b") == models.window_so_far("b") == 9000
+        assert asked == ["b"]
+        await models.aclose()
+        nursery.cancel_scope.cancel()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.context import build_messages, estimate_tokens, summary_entry
-from agent.fitting import LEAST_ROOM, OMITTED, Gauge, fit, recent, squeeze, weight
+from agent.fitting import LEAST_ROOM, OMITTED, UNSEEN, Gauge, fit, recent, squeeze, weight
 from agent.transcript import Assistant, CallRequest, Entry, ToolCall, ToolResult, User
 from daemon.demo.chatrules import check_messages
-from tests.agent.histories import check_calls
+from tests.agent.histories import PICTURE, check_calls
 
 
 def turn(text: str, *, size: int = 10, calls: int = 0) -> list[Entry]:
@@ -64,6 +65,13 @@ def test_the_oldest_results_of_the_running_turn_give_way_first() -> None:
     assert weight(squeezed) <= 70_000
 
 
+def test_what_was_cut_again_and_again_says_how_much_is_gone() -> None:
+    """Of all that there was, and not of what the last cut but one had left."""
+    (result,) = squeeze([ToolResult(1, "r" * 90_000)], 1_000)
+    kept = result.text.count("r") - "characters".count("r")
+    assert f"[... {90_000 - kept} characters left out ...]" in result.text
+
+
 def test_long_arguments_give_way_and_stay_an_object() -> None:
     """A file that was written is in its arguments; what is left of them can still be parsed."""
     call = ToolCall(1, CallRequest("", "write_file", json.dumps({"text": "x" * 50_000})))
@@ -72,6 +80,38 @@ def test_long_arguments_give_way_and_stay_an_object() -> None:
     assert isinstance(squeezed[1], Assistant)
     assert json.loads(squeezed[1].calls[0].request.arguments) == {"left_out": "50012 characters"}
     assert squeezed[2] == ToolResult(1, "ok")
+
+
+def test_what_is_shown_gives_way_oldest_first_and_says_so() -> None:
+    """Behind results that are longer than it, and before anything is cut to a few words."""
+    large = evolve(PICTURE, tokens=2000)
+    calls = tuple(ToolCall(n, CallRequest("", "view_file", "{}")) for n in range(3))
+    work = [
+        User("q"),
+        Assistant("", calls),
+        *(ToolResult(n, "x", shown=(large,)) for n in range(3)),
+    ]
+    assert squeeze(work, weight(work)) == work
+    squeezed = squeeze(work, weight(work) - 1)
+    assert weight(squeezed) < weight(work)
+    first, *others = (entry for entry in squeezed if isinstance(entry, ToolResult))
+    assert first == ToolResult(0, f"x\n{UNSEEN}")
+    assert all(entry.shown == (large,) for entry in others)
+    said = User("q", shown=(large,))
+    assert squeeze([said], 1000) == [User(f"q\n{UNSEEN}")]
+
+
+def test_what_would_not_fit_alone_costs_nothing_else() -> None:
+    """Neither the pictures before it nor the results: they would be short for the whole turn."""
+    before = ToolResult(0, "x" * 30_000, shown=(PICTURE,))
+    hopeless = evolve(PICTURE, tokens=600_000)
+    turn = [
+        User("q"),
+        Assistant("", tuple(ToolCall(n, CallRequest("", "view_file", "{}")) for n in range(2))),
+        before,
+        ToolResult(1, "y", shown=(hopeless,)),
+    ]
+    assert squeeze(turn, 100_000) == [*turn[:3], ToolResult(1, f"y\n{UNSEEN}")]
 
 
 def test_the_running_turn_has_half_the_room_whatever_came_before() -> None:

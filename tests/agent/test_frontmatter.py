@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 import yaml
@@ -124,3 +125,12 @@ def test_what_yaml_writes_in_quotes_is_read_back(fields: dict[str, str]) -> None
     """A text in single quotes comes back to the letter."""
     lines = [f"{key}: '{text.replace(chr(39), chr(39) * 2)}'" for key, text in fields.items()]
     assert read(matter("\n".join(lines))).fields == fields
+
+
+@pytest.mark.parametrize("line", ["tools: [a" + " " * 200_000 + "!]", "a: " + "b" * 5_000])
+def test_a_line_without_end_is_refused_at_once(line: str) -> None:
+    """A skill from anywhere must not hold up the start."""
+    began = time.process_time()
+    with pytest.raises(BadFrontMatter, match="more than 4000 characters"):
+        read(f"---\n{line}\n---\n")
+    assert time.process_time() - began < 0.1

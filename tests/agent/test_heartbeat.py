@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 import zoneinfo
 
 import pytest
@@ -20,7 +21,7 @@ from agent.heartbeat import SILENT, is_actionable, is_quiet, parse_hours, prompt
         "# Heartbeat\n\n## Later\n",
         "<!-- write tasks below -->\n- [ ]\n-\n---\n",
         "<!-- a comment\n- water the plants\nthat never ends",
-        "- [x] water the plants\n* [X] done",
+        "- [x] water the plants\n* [X] done\n1. [x] and this\n2.",
         "> a remark",
     ],
 )
@@ -39,11 +40,29 @@ def test_a_file_that_asks_for_something_is_acted_on(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "line", [" " * 16_000 + "x", "- " + " " * 16_000 + "x", "-" * 16_000 + "x"]
+)
+def test_no_file_takes_long_to_judge(line: str) -> None:
+    """A job may have written anything into it, and the event loop waits."""
+    began = time.process_time()
+    assert is_actionable(line)
+    assert time.process_time() - began < 0.1
+
+
+@pytest.mark.parametrize(
     "answer",
-    [SILENT, f" {SILENT}.\n", f"**{SILENT}**", f"`{SILENT}`", f'"{SILENT}"', "", "  ", "..."],
+    [
+        *(SILENT, f" {SILENT}.\n", f"**{SILENT}**", f"`{SILENT}`", f'"{SILENT}"', "", "  ", "..."),
+        *(
+            "HEARTBEAT\\_OK",
+            "heartbeat_ok",
+            "Heartbeat OK!",
+            f"{SILENT} \N{WHITE HEAVY CHECK MARK}",
+        ),
+    ],
 )
 def test_nothing_to_tell_is_no_message(answer: str) -> None:
-    """However the word is dressed."""
+    """However the word is dressed and written, and whatever stands beside it without a word."""
     assert worth_telling(answer) == ""
 
 
@@ -76,6 +95,24 @@ def test_the_word_in_the_middle_is_a_word() -> None:
 def test_quiet_hours_may_go_through_midnight(now: str, hours: str, quiet: bool) -> None:
     """The first minute is quiet, the last is not."""
     assert is_quiet(dt.time.fromisoformat(now), parse_hours(hours)) is quiet
+
+
+@pytest.mark.parametrize(
+    ("moment", "quiet"),
+    [
+        # 29 March, 02:00 is 03:00: half an hour that is quiet is not there.
+        *(("2026-03-28T21:59", False), ("2026-03-28T21:00", False), ("2026-03-28T23:30", True)),
+        *(("2026-03-29T00:30", True), ("2026-03-29T01:00", False)),
+        # 25 October, 03:00 is 02:00 again: half an hour is quiet twice.
+        *(("2026-10-25T00:29", True), ("2026-10-25T00:30", False)),
+        *(("2026-10-25T01:00", True), ("2026-10-25T01:30", False)),
+    ],
+)
+def test_quiet_hours_are_the_clocks_on_the_wall(moment: str, quiet: bool) -> None:
+    """On the days on which summer time begins and ends, too; `moment` is in UTC."""
+    at = dt.datetime.fromisoformat(moment).replace(tzinfo=dt.UTC)
+    local = at.astimezone(zoneinfo.ZoneInfo("Europe/Berlin"))
+    assert is_quiet(local.time(), parse_hours("23:30-02:30")) is quiet
 
 
 @pytest.mark.parametrize("hours", ["22", "22:00", "25:00-07:00", "a-b", "07:00-07:00", "1:2:3-4"])

@@ -18,8 +18,9 @@ import pytest
 from attrs import define
 
 from agent import retry
-from agent.model import ModelOptions, OpenAIModel
+from agent.model import OpenAIModel
 from agent.ports import ModelFailed
+from agent.request import ModelOptions
 from agent.transcript import Answer
 
 START_SECONDS = 20.0
@@ -140,6 +141,16 @@ async def test_parallel_calls_in_fragments(mock: Mock, model: OpenAIModel) -> No
     assert faces.arguments.encode().decode("unicode_escape").count("\ud83d\ude00") == 20
     assert nothing.arguments == "{}"
     assert answer.text == "Let me look."
+    await mock.approves()
+
+
+async def test_a_model_that_may_not_call_answers_in_words(mock: Mock, model: OpenAIModel) -> None:
+    """The server understands what forbids it, and would have called."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "What is the weather in Paris?"}]
+    assert (await model.complete(messages, TOOLS)).calls
+    answer = await model.complete(messages, TOOLS, may_call=False)
+    assert answer.calls == ()
+    assert answer.text
     await mock.approves()
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import memory
-from agent.memory import EMPTY, MEMORY, MEMORY_CHARS, NOTES_CHARS, snapshot
+from agent.memory import EMPTY, MEMORY, MEMORY_BYTES, NOTES_BYTES, snapshot
+from agent.text import unclosing
 
 TODAY = dt.date(2026, 3, 1)
 NOTE, BEFORE = "memory/2026-03-01.md", "memory/2026-02-28.md"
@@ -59,11 +60,21 @@ def test_a_remark_is_shown_before_what_it_is_about() -> None:
 
 def test_what_is_cut_is_said_where_it_was_cut() -> None:
     """Of the memory the end is left out, of a day's notes the beginning."""
-    text = snapshot({MEMORY: "first" + "x" * MEMORY_CHARS, NOTE: "y" * NOTES_CHARS + "last"}, TODAY)
+    text = snapshot({MEMORY: "first" + "x" * MEMORY_BYTES, NOTE: "y" * NOTES_BYTES + "last"}, TODAY)
     assert "first" in text
     assert "x\n[5 characters left out here; read_file shows them]\n</memory>" in text
     assert "[4 characters left out here; read_file shows them]\ny" in text
     assert "last\n</memory>" in text
+
+
+def test_the_budget_is_in_bytes() -> None:
+    """A character of Chinese takes more tokens than one of English, too; none is cut in two."""
+    text = snapshot(
+        {MEMORY: "\u8bb0" * MEMORY_BYTES, NOTE: "\u8bb0" * 1300, BEFORE: "ab" * 60}, TODAY
+    )
+    assert text.count("\u8bb0") == MEMORY_BYTES // 3 + 1300
+    assert "[5334 characters left out here" in text
+    assert "[20 characters left out here; read_file shows them]\n" + "ab" * 50 in text
 
 
 texts = st.text(st.sampled_from("ab</>memory é\n"), max_size=60).map(lambda text: text * 150)
@@ -74,7 +85,7 @@ def test_the_budget_holds_whatever_the_files_say(long: str, today: str, before: 
     """MEMORY.md has its share, the notes have one together; nothing in them closes their tags."""
     text = snapshot({MEMORY: long, NOTE: today, BEFORE: before}, TODAY)
     shown = text.replace("&lt;", "<")
-    assert len(shown) <= MEMORY_CHARS + NOTES_CHARS + 800
+    assert len(shown.encode()) <= MEMORY_BYTES + NOTES_BYTES + 800
     parts = [part for part in (long, today, before) if part.strip()]
     assert text.count("</memory>") == text.count("<memory file=") == len(parts)
 
@@ -82,5 +93,5 @@ def test_the_budget_holds_whatever_the_files_say(long: str, today: str, before: 
 @given(st.text(st.sampled_from("< /MemoryX>\t\n")))
 def test_no_text_closes_a_tag(text: str) -> None:
     """In whatever case, and with blanks within."""
-    cleaned = "".join(memory.defang(text, "memory").split()).lower()
+    cleaned = "".join(unclosing(text, "memory").split()).lower()
     assert "</memory" not in cleaned

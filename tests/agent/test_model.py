@@ -5,15 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import json
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 import trio
 
 from agent import retry
-from agent.model import ModelOptions, OpenAIModel
+from agent.model import OpenAIModel
 from agent.ports import ModelFailed
+from agent.request import ModelOptions
 from agent.transcript import UNCOUNTED, Answer, CallRequest, Usage
 from daemon.demo.http import Request, Response, Stream, serve
 from daemon.demo.model import ModelServer
@@ -174,8 +177,8 @@ async def test_a_refusal_is_one_clear_sentence(
     assert failure.error == f"HTTP {status}: because"
     assert fault.used == tries
     assert failure.partial == ""
-    lost = 0 if status < 500 else tries
-    assert len(failure.lost) == lost, "a refusal costs nothing; who fails may have worked"
+    lost = tries if status == 408 else 0
+    assert len(failure.lost) == lost, "only who gave up waiting may have had a model at work"
     server.faults.clear()
     assert (await ask(model)).text == "fine"
 
@@ -262,6 +265,61 @@ async def test_one_try_that_may_have_been_paid_for_is_enough() -> None:
         failure = await failure_of(model)
         assert failure.error.startswith("HTTP 401")
         assert failure.lost == UNCOUNTED
+        await model.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_takes_no_connection_was_asked_nothing() -> None:
+    """Its queue is full: the connection is waited for, and nothing of the request was sent."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        model = OpenAIModel(ModelOptions(url, "m", max_attempts=1, connect_timeout=0.1))
+        failure = await failure_of(model)
+        await model.aclose()
+    assert (failure.sentence, failure.error) == ("I cannot reach the model provider.", "timeout")
+    assert failure.lost == ()
+
+
+async def test_a_handshake_that_fails_costs_nothing(server: ModelServer) -> None:
+    """A server that does not speak TLS has read no request."""
+    url = server.base_url.replace("http:", "https:")
+    model = OpenAIModel(ModelOptions(url, "m", max_attempts=1))
+    failure = await failure_of(model)
+    assert failure.sentence == "I cannot reach the model provider."
+    assert failure.lost == ()
+    await model.aclose()
+
+
+EVENT = b'data: {"choices": [{"delta": {"content": ""}}]}\n\n'
+LIMITED = b'data: {"error": {"code": 429, "message": "limited"}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("fault", "lost"),
+    [
+        (ModelFault(status=200, body=LIMITED), 0),
+        (ModelFault(status=200, body=EVENT + LIMITED), 1),
+        (ModelFault(status=200, body=LIMITED.replace(b"429", b"null")), 1),
+        (ModelFault(status=504), 1),
+        (ModelFault(status=400, body=b'{"error": {"code": "content_filter"}}'), 1),
+    ],
+    ids=["in place of a stream", "in a stream", "without a status", "given up", "filtered"],
+)
+async def test_what_may_have_been_billed_is_counted(fault: ModelFault, lost: int) -> None:
+    """All but an error that came in place of an answer, with the status of one."""
+    server = ModelServer()
+    fault.times, fault.content_type = -1, "application/json"
+    server.faults.add(fault)
+    async with trio.open_nursery() as nursery:
+        model = OpenAIModel(ModelOptions(await nursery.start(server.serve), "m", max_attempts=1))
+        assert len((await failure_of(model)).lost) == lost
         await model.aclose()
         nursery.cancel_scope.cancel()
 
@@ -367,6 +425,27 @@ async def with_handler(handle: Callable[[Request], Any], **options: Any) -> Answ
         await model.aclose()
         nursery.cancel_scope.cancel()
     return outcome
+
+
+async def test_an_answer_that_never_ends_is_given_up() -> None:
+    """Though the connection is kept alive for ever: who asked may have no time limit of his own."""
+
+    async def alive() -> AsyncGenerator[bytes, None]:
+        yield b'data: {"choices": [{"delta": {"content": "Once"}}]}\n\n'
+        while True:
+            yield b": still at work\n\n"
+            await trio.sleep(0.01)
+
+    async def handle(request: Request) -> Stream:
+        await request.body()
+        return Stream(alive())
+
+    failure = await with_handler(handle, max_attempts=3, answer_timeout=0.3)
+    assert isinstance(failure, ModelFailed)
+    assert failure.sentence == "The model did not answer in time."
+    assert failure.error == "no end within 0.3 s"
+    assert failure.partial == "Once"
+    assert failure.lost == UNCOUNTED, "it is not asked for again"
 
 
 # --- Answers that break off ---

@@ -8,15 +8,29 @@ from typing import Any
 import pytest
 import trio
 
-from agent.model import ModelOptions, OpenAIModel
-from agent.parameters import Parameters, accepted, refused
+from agent.model import OpenAIModel
+from agent.parameters import Parameters, accepted, instead, refused
 from agent.ports import ModelFailed
 from agent.providers import OPENAI_URL, PRESETS, Style, default_url, preset
+from agent.request import ModelOptions
 from daemon.demo.model import ModelServer
 from daemon.demo.replies import ModelFault
 
 ALL = Parameters(temperature=0.5, reasoning_effort="low", max_output_tokens=99)
 HELLO = [{"role": "user", "content": "hello"}]
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "look",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {},
+            "required": [],
+            "additionalProperties": False,
+        },
+    },
+}
 
 
 @pytest.mark.parametrize(
@@ -54,11 +68,39 @@ def test_a_model_is_sent_what_it_takes(provider: str, model: str, sent: dict[str
         ("temperature", "temperature must be at most 2", ""),
         ("", "unknown field my_temperature_scale", ""),
         ("", "we do not support this", ""),
+        ("tool_choice", "Invalid value: 'none'. Supported values are: 'auto'.", "tool_choice"),
+        ("", "tool_choice must be auto", "tool_choice"),
+        ("messages", "Unsupported value in messages", ""),
     ],
 )
 def test_a_refusal_names_the_parameter(param: str, words: str, found: str) -> None:
-    """By its field, or in words; a value out of range, or another fault, is none such."""
-    assert refused(["temperature", "reasoning", "stream_options"], param, words) == found
+    """By its field, or in words; a value out of range, or another fault, is none such.
+
+    But where the value is always the same, it is the parameter itself that the model does not take.
+    """
+    sent = ["messages", "temperature", "reasoning", "stream_options", "tool_choice"]
+    assert refused(sent, param, words) == found
+
+
+REFUSES_MAX_TOKENS = (
+    "Unsupported parameter: 'max_tokens' is not supported with this model."
+    " Use 'max_completion_tokens' instead."
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (REFUSES_MAX_TOKENS, "max_completion_tokens"),
+        ("max_tokens is deprecated in favour of max_completion_tokens", "max_completion_tokens"),
+        ("Unsupported parameter: 'max_tokens'", ""),
+    ],
+)
+def test_a_refusal_may_name_what_is_wanted_instead(words: str, found: str) -> None:
+    """One of two names for the same; another parameter takes no other's place."""
+    assert refused(["max_tokens", "temperature"], "", words) == "max_tokens"
+    assert instead("max_tokens", words) == found
+    assert instead("temperature", words) == ""
 
 
 def test_only_what_was_sent_can_have_been_refused() -> None:
@@ -136,4 +178,65 @@ async def test_a_provider_that_always_complains_is_not_asked_for_ever(server: Mo
     with pytest.raises(ModelFailed, match="temperature"):
         await model.complete(HELLO, [])
     assert len(server.requests) == 2
+    await model.aclose()
+
+
+async def test_a_limit_is_sent_under_the_name_that_is_wanted(server: ModelServer) -> None:
+    """From then on, and its value is kept: without it an answer could have any length."""
+    remarks: list[str] = []
+    model = choosing(server, remarks)
+    server.faults.add(ModelFault(status=400, message=REFUSES_MAX_TOKENS))
+    for _ in range(2):
+        assert (await model.complete(HELLO, [])).text == "fine"
+    names = [
+        request.body.keys() & {"max_tokens", "max_completion_tokens"} for request in server.requests
+    ]
+    assert names == [{"max_tokens"}, {"max_completion_tokens"}, {"max_completion_tokens"}]
+    assert server.requests[-1].body["max_completion_tokens"] == 99
+    assert remarks == [
+        "m does not take max_tokens, which is called max_completion_tokens from now on"
+    ]
+    await model.aclose()
+
+
+async def test_a_server_that_wants_neither_name_is_sent_neither(server: ModelServer) -> None:
+    """Though it sends us from one to the other and back."""
+    model = choosing(server, [])
+    server.faults.add(ModelFault(status=400, message=REFUSES_MAX_TOKENS))
+    words = "max_completion_tokens is not supported, use max_tokens"
+    server.faults.add(ModelFault(status=400, message=words))
+    assert (await model.complete(HELLO, [])).text == "fine"
+    assert not server.requests[-1].body.keys() & {"max_tokens", "max_completion_tokens"}
+    assert len(server.requests) == 3
+    await model.aclose()
+
+
+async def test_calls_that_find_out_a_name_at_once_both_use_it(server: ModelServer) -> None:
+    """The second refusal of the old name says nothing against the new one."""
+    model = choosing(server, [])
+    server.faults.add(ModelFault(status=400, message=REFUSES_MAX_TOKENS, times=2))
+    server.latency = 0.05
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(model.complete, HELLO, [])
+    limits = [request.body.get("max_completion_tokens") for request in server.requests]
+    assert limits == [None, None, 99, 99]
+    await model.aclose()
+
+
+async def test_calls_are_forbidden_until_a_model_refuses_that(server: ModelServer) -> None:
+    """The tools stay in the request; the refusal is learnt, and other calls never say it."""
+    remarks: list[str] = []
+    model = choosing(server, remarks)
+    answer = await model.complete(HELLO, [TOOL], may_call=False)
+    server.faults.add(ModelFault(status=400, message="tool_choice: only 'auto' is known here"))
+    for may_call in (False, False, True):
+        answer = await model.complete(HELLO, [TOOL], may_call=may_call)
+        assert answer.text == "fine"
+    await model.complete(HELLO, [], may_call=False)
+    chosen = [request.body.get("tool_choice") for request in server.requests]
+    assert chosen == ["none", "none", None, None, None, None]
+    offered = [request.tool_names for request in server.requests]
+    assert offered == [{"look"}] * 5 + [set()]
+    assert remarks == ["m does not take tool_choice, which is left out from now on"]
     await model.aclose()

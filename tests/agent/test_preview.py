@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.preview import MARK, argument, visible
+from agent.preview import MARK, argument, bare, visible
 
 PLAIN = "Grüße, 東京 🌍: rm -rf /tmp/x && echo 'done'"
 
@@ -35,6 +35,11 @@ def test_plain_text_is_shown_as_it_is() -> None:
 def test_what_has_no_shape_is_shown_as_an_escape(text: str, shown: str) -> None:
     """Nothing turns the text around, overwrites it or stands in it unseen."""
     assert visible(text) == shown
+
+
+def test_a_name_is_bare_of_what_does_not_show() -> None:
+    """It is a few words, not something to look into."""
+    assert bare("Grüße \u202e東京\u200b \x1b[2J🌍\ufe0f") == "Grüße 東京 [2J🌍"
 
 
 def test_long_runs_of_blanks_are_counted() -> None:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import responses
+from agent import responses, wire
 from agent.context import build_messages
+from agent.providers import COMPATIBLE, Style
 from agent.responses import Response
 from agent.stream import MAX_ANSWER, MAX_CALLS, BadStream, Endless, Events, ReportedError
 from agent.transcript import (
@@ -305,15 +306,28 @@ VALUES = st.recursive(
 KINDS = st.sampled_from([each["type"] for each in EVENTS] + ["error", "response.failed", ""])
 
 
-@given(st.lists(st.tuples(KINDS, VALUES, VALUES, VALUES), max_size=4))
-def test_nonsense_raises_nothing_else(found: list[tuple[str, Any, Any, Any]]) -> None:
+CALLS = st.fixed_dictionaries({"type": st.just("function_call"), "name": VALUES})
+
+
+@given(st.lists(st.tuples(KINDS, VALUES | CALLS, VALUES, VALUES, VALUES), max_size=4))
+def test_nonsense_raises_nothing_else(found: list[tuple[str, Any, Any, Any, Any]]) -> None:
     """Every event is either understood, ignored, or BadStream."""
     response = Response()
-    for kind, item, whole, delta in found:
+    keys = ("type", "item", "response", "delta", "output_index")
+    for event in found:
         try:
-            response.feed(
-                json.dumps({"type": kind, "item": item, "response": whole, "delta": delta})
-            )
+            response.feed(json.dumps(dict(zip(keys, event, strict=True))))
         except BadStream:
             return
     response.answer()
+
+
+@pytest.mark.parametrize("style", Style)
+def test_calls_are_forbidden_in_the_same_words(style: Style) -> None:
+    """In both protocols, beside the tools; where there are none, there is nothing to forbid."""
+    messages, tool = [{"role": "user", "content": "hello"}], {"function": {"name": "look"}}
+    forbidden = wire.body(COMPATIBLE[style], messages, [tool], may_call=False)
+    free = wire.body(COMPATIBLE[style], messages, [tool])
+    assert forbidden == {**free, "tool_choice": "none"}
+    assert forbidden["tools"]
+    assert "tool_choice" not in wire.body(COMPATIBLE[style], messages, [], may_call=False)

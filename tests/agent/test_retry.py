@@ -70,7 +70,9 @@ def test_attempts_are_capped_and_delays_sane(
     [
         (Failure("s", "e", status=401), True),
         (Failure("s", "e", status=429), True),
-        (Failure("s", "e", status=500), False),
+        (Failure("s", "e", status=302), True),
+        (Failure("s", "e", status=500), True),
+        (Failure("s", "e", status=500, worked=True), False),
         (Failure("s", "e"), False),
         (Failure("s", "e", unsent=True), True),
         (Failure("s", "e", status=400, said="Once upon a"), False),
@@ -78,5 +80,8 @@ def test_attempts_are_capped_and_delays_sane(
     ],
 )
 def test_only_what_certainly_cost_nothing_is_unpaid(failed: Failure, unpaid: bool) -> None:
-    """A refusal, or a request that never left; whatever said or counted something was at work."""
+    """An error in place of a stream, or a request that never left.
+
+    Whatever has begun, said or counted something was at work, and of a lost connection who knows.
+    """
     assert failed.unpaid is unpaid

@@ -104,16 +104,42 @@ def test_the_owners_skill_replaces_a_shipped_one(tmp_path: Path) -> None:
 
 
 def test_what_anybody_could_have_written_is_not_read(tmp_path: Path) -> None:
-    """A directory or a folder that is open to every account, and a folder that is a link."""
+    """What is open to every account, above a skill, within it or itself; and a link to one."""
     make(tmp_path / "elsewhere", "linked")
     for name in ("own", "open"):
         make(tmp_path / name, "a")
     (tmp_path / "own" / "linked").symlink_to(tmp_path / "elsewhere" / "linked")
     (tmp_path / "own" / "a").chmod(0o777)
     (tmp_path / "open").chmod(0o777)
-    found, warnings = load_skills(tmp_path / "own", tmp_path / "open")
+    make(tmp_path / "own", "file").joinpath("run.py").touch()
+    (tmp_path / "own" / "file" / "run.py").chmod(0o666)
+    make(tmp_path / "own", "below").joinpath("scripts").mkdir()
+    (tmp_path / "own" / "below" / "scripts").chmod(0o777)
+    make(tmp_path / "within" / "skills", "a")
+    (tmp_path / "within").chmod(0o777)
+    found, warnings = load_skills(*(tmp_path / name for name in ("own", "open", "within/skills")))
     assert found == ()
-    assert len(warnings) == 3
+    assert len(warnings) == 6
+    assert sum("everybody may write to" in warning for warning in warnings) == 5
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+def test_what_may_not_be_looked_at_is_a_warning(tmp_path: Path) -> None:
+    """A directory whose names can be read and no more; the daemon starts all the same."""
+    make(tmp_path / "own", "a")
+    (tmp_path / "own").chmod(0o644)
+    found, warnings = load_skills(tmp_path / "own", SHIPPED)
+    (tmp_path / "own").chmod(0o755)
+    assert len(found) == 3
+    assert warnings == (f"{tmp_path / 'own'} is left out: Permission denied",)
+
+
+def test_a_file_that_was_opened_to_all_since_is_not_read(tmp_path: Path) -> None:
+    """The check at the start was of then."""
+    folder = make(tmp_path, "a")
+    (folder / "SKILL.md").chmod(0o666)
+    with pytest.raises(SkillError, match="everybody may write to it; chmod o-w"):
+        skills.page(folder)
 
 
 def test_files_are_read_within_the_folder_only(tmp_path: Path) -> None:
@@ -134,6 +160,8 @@ def test_files_are_read_within_the_folder_only(tmp_path: Path) -> None:
             read_file(folder, name)
     with pytest.raises(SkillError, match="longer than 99 bytes"):
         read_file(folder, "long", 99)
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").touch()
     assert skills.files_of(read_skill(folder)) == ["binary", "long", "pipe", "scripts/run.py"]
 
 
@@ -159,6 +187,24 @@ async def test_read_skill_gives_the_page_and_names_its_files(tmp_path: Path) -> 
     assert f"code finds them in {folder}" in str(await read.function(name="a"))
 
 
+async def test_a_long_file_is_read_in_parts(tmp_path: Path) -> None:
+    """Nothing of it is left out, and no part is cut by what a result may have."""
+    folder = make(tmp_path, "a")
+    text = "".join(f"line {number}\n" for number in range(10_000))
+    (folder / "long.md").write_text(text)
+    tools = Registry.of(skill_tools({"a": read_skill(folder)}))
+
+    async def part(number: int) -> str:
+        arguments = f'{{"name": "a", "file": "long.md", "part": {number}}}'
+        return (await tools.run(CallRequest("1", "read_skill", arguments))).text
+
+    pieces = [await part(number) for number in (1, 2, 3)]
+    assert [piece[-13:] for piece in pieces] == [f"[part {number} of 3]" for number in (1, 2, 3)]
+    assert "".join(piece[:-15] for piece in pieces) == text
+    for number in (0, 4):
+        assert await part(number) == f"Error: there is no part {number}: the last one is 3"
+
+
 async def test_read_skill_says_what_it_cannot_read(tmp_path: Path) -> None:
     """An unknown name gets the known ones, a wrong file the reason; without skills, no tool."""
     known = {"a": read_skill(make(tmp_path, "a"))}
@@ -172,4 +218,7 @@ async def test_read_skill_says_what_it_cannot_read(tmp_path: Path) -> None:
         True,
         "Error: '../../etc/passwd' is not within the skill",
     )
+    arguments = '{"name": "a", "file": "\\ud800"}'
+    outcome = await Registry.of([read]).run(CallRequest("1", "read_skill", arguments))
+    assert "cannot be read: No such file" in outcome.text
     assert skill_tools({}) == []

@@ -74,6 +74,7 @@ def test_an_empty_list_allows_nothing(tmp_path: Path) -> None:
         ("  deny:", "  denied:", "unknown key tools.denied"),
         ("model: larger", "modle: larger", "unknown key modle"),
         ("model: larger", "model: [a]", "model has to be a text"),
+        ("model: larger", 'model: "a\\tb"', "model has to be a name on one line"),
         ("---\nYou", "You", "is missing"),
     ],
 )
@@ -95,6 +96,20 @@ def test_a_directory_that_is_absent_or_open_to_all_holds_none(tmp_path: Path) ->
     found, warnings = load_specialists(tmp_path)
     assert found == ()
     assert "everybody may write" in warnings[0]
+
+
+def test_a_file_that_is_open_to_all_makes_no_specialist(tmp_path: Path) -> None:
+    """Nor does one in a directory below such a one: anybody could have put it there."""
+    (tmp_path / "agents").mkdir()
+    page = tmp_path / "agents" / "librarian.md"
+    page.write_text(WHOLE)
+    page.chmod(0o666)
+    found, warnings = load_specialists(page.parent)
+    assert (found, "everybody may write to it" in warnings[0]) == ((), True)
+    page.chmod(0o644)
+    assert len(load_specialists(page.parent)[0]) == 1
+    tmp_path.chmod(0o777)
+    assert load_specialists(page.parent)[0] == ()
 
 
 def test_they_are_named_in_the_prompt_only_if_there_are_any() -> None:

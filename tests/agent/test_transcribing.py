@@ -12,8 +12,9 @@ import trio
 from attrs import define, field
 
 from agent import retry
-from agent.model import ModelOptions, OpenAIModel
+from agent.model import OpenAIModel
 from agent.ports import ModelFailed
+from agent.request import ModelOptions
 from daemon.demo.http import Request, Response, serve
 
 SOUND = bytes(range(256)) * 3

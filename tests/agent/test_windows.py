@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import windows
-from agent.model import ModelOptions, OpenAIModel
+from agent.model import OpenAIModel
+from agent.request import ModelOptions
 from agent.sizes import DEFAULT_WINDOW as DEFAULT
 from agent.windows import ASK_AGAIN, PATIENCE, Window, found_in
 from daemon.demo.http import Request, Response, serve
@@ -59,6 +60,14 @@ def test_nonsense_is_no_window(body: bytes) -> None:
     """Nothing is raised, whatever comes."""
     found = found_in(body, "m")
     assert found is None or found > 0
+
+
+@pytest.mark.parametrize("name", [[], {}, [{"id": "m"}], None, 1, True])
+def test_an_entry_with_an_odd_name_is_another_models(name: Any) -> None:
+    """And keeps nobody from finding the right one."""
+    odd = {"id": name, "name": name, "context_length": 9000}
+    body = json.dumps({"data": [odd, {"id": "m", "context_length": 64_000}]}).encode()
+    assert found_in(body, "m") == 64_000
 
 
 class Lists:

@@ -1,7 +1,7 @@
 """The real daemon, with places in it where it kills itself, or where it says that it was there.
 
     python daemon_under_test.py [--record FILE] [--kill POINT@N] [--jobs FILE] [--bills FILE]
-        run --config FILE
+        [--looks FILE] run --config FILE
 
 A point is a moment with a name. Each transaction has three, named by the function that it runs:
 before its BEGIN, before its COMMIT with the work done, and just after its COMMIT. Each statement
@@ -13,7 +13,8 @@ it calls, so that nobody has to keep a list.
 
 With `--jobs` no executor is asked: every job gives back a picture and FILE's bytes as a document,
 both named by the job's code. With `--bills` there is a tool that asks for permission, and writes
-a line into FILE each time that it is run.
+a line into FILE each time that it is run. With `--looks` every file that is looked at is a picture
+that nobody has seen before: one more byte is put into FILE each time.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from attrs import define, field
 
 from agent.fallback import Models
 from agent.ports import Policy
+from agent.tools import view
 from agent.tools.registry import Kind, Registry, Tool, tool
 from daemon import cli, spool
 from daemon.chat.toolset import Scope, Toolset
@@ -127,7 +129,7 @@ def watch_migrations(points: Points) -> None:
 
 def watch_acts(points: Points) -> None:
     watch_act(points, BotApi, "call", lambda method, *_: method)
-    watch_act(points, Models, "complete", lambda *_: "model")
+    watch_act(points, Models, "ask", lambda *_: "model")
     watch_act(points, Registry, "run", lambda request: f"tool {request.name}")
     watch_act(points, ExecutorClient, "run", lambda job: f"job {job.language}")
 
@@ -182,6 +184,18 @@ def take_bills(file: Path) -> None:
     Toolset._tools = tools  # type: ignore[method-assign]
 
 
+def show_pictures(file: Path) -> None:
+    """Stand in for a workspace whose every file is another picture each time."""
+
+    async def fetch(*_: object) -> bytes:
+        await trio.lowlevel.checkpoint()
+        with file.open("ab") as looks:
+            looks.write(b"+")
+            return PICTURE + b"+" * looks.tell()
+
+    view.fetch = fetch  # type: ignore[assignment]
+
+
 def watch_act(points: Points, owner: type, method: str, name: Callable[..., str]) -> None:
     act: Callable[..., Awaitable[Any]] = getattr(owner, method)
 
@@ -209,6 +223,8 @@ def main(arguments: list[str]) -> int:
             give_files(Path(value).read_bytes())
         elif option == "--bills":
             take_bills(Path(value))
+        elif option == "--looks":
+            show_pictures(Path(value))
     watch_migrations(points)
     watch_transactions(points)
     watch_acts(points)

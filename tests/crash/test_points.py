@@ -136,7 +136,8 @@ async def survey(
     figures(title, {"points": len(points), **found.figures(), **more})
     assert found.faults == 0, "\n".join(found.notes)
     assert found.given_up == found.unknown == 0, "one kill is no reason to give up"
-    assert len(watch.missed) <= len(points) // 4, watch.missed
+    # Where a conversation takes a little longer or shorter, its last points are another's.
+    assert len(watch.missed) <= max(1, len(points) // 4), watch.missed
 
 
 @pytest.mark.executor

@@ -117,6 +117,16 @@ def test_every_verb_explains_itself(verb: list[str], capsys: pytest.CaptureFixtu
     assert "exit codes:" in capsys.readouterr().out
 
 
+def test_each_verb_has_a_line_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    """The longest names as well."""
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+
+    out = capsys.readouterr().out
+    assert "    approvals  show the tool calls" in out
+    assert "    workspace  look into" in out
+
+
 # --- config ---
 
 

@@ -408,6 +408,12 @@ def test_missing_secrets_are_told_with_their_keys(monkeypatch: pytest.MonkeyPatc
     assert second.startswith("model.api_key: the secret file /nowhere/key cannot be opened")
 
 
+def test_the_summary_counts_who_is_allowed() -> None:
+    """One user is not "1 users"."""
+    found = config.parse(MINIMAL.replace("[telegram]", "[telegram]\nallowed_users = [7]"))
+    assert ("allowed", "1 user, 0 chats") in config.summary(found)
+
+
 def test_the_summary_has_references_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """`config check` prints it."""
     monkeypatch.setenv("T", TOKEN)

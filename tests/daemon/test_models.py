@@ -5,12 +5,15 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
 from agent.parameters import Parameters
 from daemon import config, models
 from daemon.config import Config
+from daemon.demo.http import Request, serve
 from daemon.demo.model import MODEL_NAME
 from tests.harness.rig import open_rig
 
@@ -61,7 +64,9 @@ def test_each_model_has_its_own_options(configured: Config) -> None:
 
 async def test_a_window_that_is_told_is_not_asked_for(configured: Config) -> None:
     """So that nothing is fetched from a provider that does not say it."""
-    assert await models.build(configured, None).window() == 200_000
+    built = models.build(configured, None)
+    assert built.window_so_far() == 200_000
+    assert await built.window() == 200_000
 
 
 async def test_a_stand_in_answers_the_chat() -> None:
@@ -94,3 +99,27 @@ async def test_recordings_need_a_model_that_is_named() -> None:
             await rig.until(lambda rig=rig: rig.bot.sent)
             offered = rig.model.requests[0].tool_names
         assert ("transcribe_audio" in offered) is bool(transcription)
+
+
+async def test_a_list_of_models_that_does_not_come_delays_nobody() -> None:
+    """The first turn of a process is answered while the provider still owes it."""
+    happened: list[str] = []
+    async with open_rig() as rig, trio.open_nursery() as nursery:
+
+        async def handle(request: Request) -> Any:
+            happened.append(request.path)
+            if request.path != "/v1/models":
+                return await rig.model._handle(request)
+            try:
+                await request.unless_hung_up(trio.sleep_forever)
+            finally:
+                happened.append("given up")
+
+        root = await nursery.start(serve, handle)
+        rig.configure([1], model={"base_url": f"{root}/v1"})
+        rig.model.script = ["hi"]
+        await rig.start()
+        rig.bot.user_says("hello")
+        await rig.until(lambda: rig.bot.texts(1) == ["hi"])
+        nursery.cancel_scope.cancel()
+    assert sorted(happened[:2]) == ["/v1/chat/completions", "/v1/models"]

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from daemon import cli, config, control, statelock
-from daemon.main import DATABASE, _assemble
+from daemon.main import DATABASE, MCP, _assemble
 from daemon.store import db as store
 from daemon.store import people, turns
 from daemon.store.values import Place
@@ -55,11 +55,13 @@ def prompt(file: Path, *arguments: str) -> int:
 
 
 def test_without_a_session_they_are_listed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the workspace of each, as `famulus workspace` calls it."""
     session = asked(file, "hello")
     assert prompt(file) == 0
     out = capsys.readouterr().out
     assert session in out
     assert "telegram" in out
+    assert "house-12345678-7" in out
 
 
 def test_the_request_is_shown_with_its_tools_and_size(
@@ -78,11 +80,29 @@ def test_the_request_is_shown_with_its_tools_and_size(
     assert f"about {found['estimated_tokens']} tokens" in out
 
 
+def test_tools_of_servers_are_shown_as_they_were_listed_last(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No server is started, nor is its secret read; the daemon begins with the same."""
+    with file.open("a") as config_file:
+        config_file.write('[mcp.far]\nurl = "http://127.0.0.1:1/mcp"\ntools = ["read"]\n')
+        config_file.write('headers = { Authorization = { env = "NO_SUCH_VARIABLE" } }\n')
+    session = asked(file, "hello")
+    kept = config.load(file).state_dir / MCP
+    kept.mkdir()
+    (kept / "far.json").write_text('[["read", "Reads.", {"type": "object"}, true]]')
+    assert prompt(file, "--session", session, "--json") == 0
+    tools = json.loads(capsys.readouterr().out)["tools"]
+    (tool,) = [each for each in tools if each["function"]["name"].startswith("far__")]
+    assert tool["function"]["description"] == "[MCP server far] Reads."
+
+
 def test_a_session_that_is_not_there_is_refused(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The program that was asked is well: that is another exit code than if none ran."""
     asked(file, "hello")
-    assert prompt(file, "--session", "none") == 69
+    assert prompt(file, "--session", "none") == 1
     assert "there is no session 'none'" in capsys.readouterr().err
 
 
@@ -91,7 +111,9 @@ def test_without_a_database_it_says_what_to_do(
 ) -> None:
     """And makes none."""
     assert prompt(file) == 69
-    assert "start the daemon once" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "there is no database" in said
+    assert "start the daemon once" in said
     assert not config.load(file).state_dir.exists()
 
 

@@ -68,6 +68,7 @@ def test_a_skill_is_added_listed_shown_and_removed(
     assert names_in(own(tmp_path)) == ["pdf"]
     assert skills(file, "list") == 0
     listed = capsys.readouterr().out
+    assert "specialists" not in listed  # of which there are none
     assert "web-research" in listed
     assert "What pdf is for." in listed
     assert skills(file, "show", "pdf") == 0
@@ -115,6 +116,29 @@ def test_what_comes_along_cannot_be_removed(file: Path, capsys: pytest.CaptureFi
     for name in ("web-research", "../../own", "none", "."):
         assert skills(file, "remove", name) == 1
     assert "it comes along" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/..", "/"])
+def test_no_name_removes_more_than_a_skill(tmp_path: Path, name: str) -> None:
+    """Not the directory of all skills nor the one above, though a page lies there by mistake."""
+    skills_of_mine = tmp_path / "agent" / "skills"
+    folder(skills_of_mine, "a")
+    for where in (skills_of_mine, skills_of_mine.parent):
+        (where / "SKILL.md").write_text(PAGE.format("a"))
+    with pytest.raises(NotPut, match="is yours"):
+        skill_files.take_away(name, skills_of_mine)
+    assert (skills_of_mine / "a" / "SKILL.md").exists()
+    assert (skills_of_mine.parent / "SKILL.md").exists()
+
+
+def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    """It is no skill, but somebody may have tried that way."""
+    mine = tmp_path / "skills"
+    mine.mkdir()
+    (mine / "pdf").symlink_to(folder(tmp_path))
+    skill_files.take_away("pdf", mine)
+    assert names_in(mine) == []
+    assert (tmp_path / "pdf" / "SKILL.md").exists()
 
 
 def test_without_a_directory_of_ones_own_nothing_is_added(

@@ -87,6 +87,19 @@ def test_people_and_models_are_told_apart(file: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("calls")
+def test_people_of_the_same_name_are_not_added_up(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name is what somebody has called himself."""
+    with sqlite3.connect(tmp_path / "famulus.db") as db:
+        db.execute("UPDATE users SET name = 'Ada'")
+    db.close()
+    assert usage(file, "--user", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert sorted((row["user"], row["calls"]) for row in rows) == [("Ada", 1), ("Ada", 2)]
+
+
+@pytest.mark.usefixtures("calls")
 def test_days_limit_what_is_counted(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One day is today, by UTC."""
     assert usage(file, "--days", "1", "--user", "--json") == 0
@@ -108,7 +121,9 @@ def test_without_a_database_the_remedy_is_told_and_none_is_made(
 ) -> None:
     """It only reads."""
     assert usage(file) == 69
-    assert "it makes the database" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"there is no database {tmp_path / 'famulus.db'} that uid" in said
+    assert "start the daemon once" in said
     assert not (tmp_path / "famulus.db").exists()
 
 

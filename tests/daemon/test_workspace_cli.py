@@ -184,7 +184,7 @@ def test_all_workspaces_are_listed_with_what_they_hold(
     workspace(file, "put", "listed", tmp_path / "f")
     assert workspace(file, "ls") == 0
     (line,) = [one for one in capsys.readouterr().out.splitlines() if one.startswith("listed")]
-    assert line.split()[1:] == ["12.3", "kB", "1", "files"]
+    assert line.split()[1:] == ["12.3", "kB", "1", "file"]
 
 
 def test_a_whole_workspace_is_removed_only_with_a_yes(
@@ -209,7 +209,7 @@ def test_a_whole_workspace_is_removed_only_with_a_yes(
         os.write(master, b"y\n")
         assert workspace(file, "rm", "precious") == 0
     os.close(master)
-    assert "1 files" in capsys.readouterr().err
+    assert "1 file (" in capsys.readouterr().err
     assert not running.workspace("precious").exists()
     monkeypatch.undo()
     workspace(file, "put", "precious", tmp_path / "f")
@@ -262,7 +262,7 @@ def test_a_stranger_is_told_whom_to_be(file: Path) -> None:
     """The socket is closed to other accounts, and the remedy is to be the right one."""
     script = (
         "import os, sys, trio, executor.client, daemon.config, daemon.config_read;"
-        "import daemon.demo.play_format;"
+        "import agent.heartbeat, daemon.demo.play_format;"
         "from daemon import cli, redact;"
         "os.setresuid(65534, 65534, 65534); sys.exit(cli.main(sys.argv[1:]))"
     )

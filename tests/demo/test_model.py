@@ -231,7 +231,14 @@ async def test_a_transcript_that_breaks_the_rules_is_refused(
     assert len(demo.model.refusals) == 1
 
 
+def shown(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
 USER = {"role": "user", "content": "hi"}
+TEXT = {"type": "text", "text": "hi"}
+PICTURE = shown("data:image/png;base64,QUJD")
+FILE = {"type": "file", "file": {"filename": "a", "file_data": "data:application/pdf;base64,QQ=="}}
 
 
 def call(*ids: str) -> dict[str, Any]:
@@ -251,7 +258,9 @@ def result(call_id: str) -> dict[str, Any]:
         [USER, call("a"), result("a")],
         [USER, call("a", "b"), result("b"), result("a"), USER],
         [USER, call("a"), result("a"), call("a"), result("a")],
-        [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text"}]}],
+        [{"role": "system", "content": "s"}, {"role": "user", "content": [TEXT]}],
+        [{"role": "user", "content": [TEXT, PICTURE, FILE]}],
+        [{"role": "assistant", "content": [TEXT]}],
     ],
 )
 def test_transcripts_in_order(messages: list[Any]) -> None:
@@ -278,6 +287,14 @@ def test_transcripts_in_order(messages: list[Any]) -> None:
         [USER, call("a", "a"), result("a"), result("a")],
         [USER, result("a")],
         [USER, {"role": "tool", "content": "x"}],
+        [{"role": "user", "content": [{"type": "text"}]}],
+        [{"role": "user", "content": [{"type": ["text"]}]}],
+        [{"role": "user", "content": [{"type": "image_url", "image_url": "data:"}]}],
+        [{"role": "user", "content": [shown("data:image/svg+xml;base64,QUJD")]}],
+        [{"role": "user", "content": [shown("data:image/png;base64,QUJ")]}],
+        [{"role": "system", "content": [PICTURE]}, USER],
+        [{"role": "assistant", "content": [PICTURE]}],
+        [USER, call("a"), {**result("a"), "content": [PICTURE]}],
     ],
 )
 def test_transcripts_out_of_order(messages: Any) -> None:

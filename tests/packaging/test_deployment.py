@@ -263,3 +263,8 @@ def test_the_profile_is_apparmors_language(root: Path) -> None:
     words = [parser, "--skip-kernel-load", "--skip-cache", root / "apparmor" / "famulus-exec"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_daemon_alone_is_told_to_stop(daemon: Section) -> None:
+    """Its MCP servers are used by the turns that it lets end first."""
+    assert daemon["KillMode"] == ["mixed"]

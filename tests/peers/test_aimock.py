@@ -19,8 +19,9 @@ import pytest
 from attrs import define
 
 from agent import retry
-from agent.model import ModelOptions, OpenAIModel
+from agent.model import OpenAIModel
 from agent.ports import ModelFailed
+from agent.request import ModelOptions
 from agent.transcript import Answer
 
 ROOT = Path(__file__).parents[2]

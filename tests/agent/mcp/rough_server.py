@@ -77,21 +77,38 @@ def call(request: int, name: str) -> None:  # noqa: C901, PLR0912  (a table)
             text(request, json.dumps(dict(os.environ)))
         case "malformed":
             answer(request, {"content": "no list"})
+        case "word":
+            answer(request, "no object")
+        case "half":
+            line = json.dumps({"jsonrpc": "2.0", "id": request, "result": {"content": []}})
+            part = r'{"type": "text", "text": "cut \ud83d"}'
+            sys.stdout.write(line.replace("[]", f"[{part}]") + "\n")
+            sys.stdout.flush()
+        case "beg":
+            text(request, "please")
+            beg()
         case "error":
             error = {"code": -32000, "message": "out of paper"}
             say({"jsonrpc": "2.0", "id": request, "error": error})
 
 
+def beg() -> None:
+    """Ask for one thing after another, and listen to no answer."""
+    mark("begging")
+    for number in range(1_000_000):
+        say({"jsonrpc": "2.0", "id": number, "method": "ping"})
+
+
 def listed(cursor: str | None) -> dict[str, Any]:
     names = ["echo", "garbage", "huge", "dense", "endless", "die", "killed", "hang", "freeze"]
-    names += ["child", "env", "malformed", "error", "noise"]
+    names += ["child", "env", "malformed", "error", "noise", "word", "half", "beg"]
     if MODE == "modern":
         cache = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
         return {"tools": [tool(name) for name in names], **cache}
     if MODE != "pages":
         return {"tools": [tool(name) for name in names]}
     at = int(cursor or 0)
-    page: dict[str, Any] = {"tools": [tool(names[at])]}
+    page: dict[str, Any] = {"tools": [{**tool(names[at]), "outputSchema": {"type": "object"}}]}
     return page if at == len(names) - 1 else {**page, "nextCursor": str(at + 1)}
 
 

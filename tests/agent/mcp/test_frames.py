@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.mcp import frames
@@ -92,3 +93,50 @@ def test_braces_in_a_text_are_no_values() -> None:
     """A program of many lines is one string."""
     text = "for (;;) { if (a) { b(); } else { c(); } }\n" * 5_000
     assert excess(json.dumps({"text": text}).encode()) is None
+
+
+@pytest.mark.parametrize(
+    "many", [[1] * 100_000, ["a"] * 40_000, {str(n): n for n in range(20_000)}]
+)
+def test_many_numbers_and_words_are_too_much_as_well(many: object) -> None:
+    """They cost a tenth of what objects do, and there is room for more of them."""
+    line = json.dumps({"jsonrpc": "2.0", "id": 3, "result": {"structuredContent": many}}).encode()
+    found = excess(line)
+    assert found is not None
+    assert (found.answers, "strings" in found.why) == (3, True)
+
+
+def test_a_long_table_is_one_string() -> None:
+    """Whatever commas are in it."""
+    table = "1,2,3\n" * 50_000
+    assert excess(json.dumps({"text": table}).encode()) is None
+
+
+def test_a_string_without_an_end_is_looked_at_once() -> None:
+    """Each quote in it might begin another, and another look at all the rest."""
+    line = b'["' + b'\\"' * 250_000 + b"," * 10_000
+    begun = time.process_time()
+    excess(line)
+    assert time.process_time() - begun < 1.0  # with a look for each quote it takes minutes
+
+
+HALVES = st.lists(
+    st.sampled_from(
+        ["\\ud83d", "\\ude00", "\\uD83D\\uDE00", "\\\\", "ud83d", "\\n", "\\u00e9", "x"]
+    )
+)
+
+
+@given(HALVES.map("".join))
+@example(r"\\ud83d\ude00")
+def test_a_text_that_was_cut_within_a_character_is_mended(text: str) -> None:
+    """As the text is, read in the most lenient way, and with nothing else changed."""
+    line = f'{{"a": "{text}"}}'.encode()
+    mended = frames.whole(line)
+    assert json.loads(mended) == {"a": clean_halves(json.loads(line)["a"])}
+    mended.decode()
+    json.loads(mended)["a"].encode()
+
+
+def clean_halves(text: str) -> str:
+    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)

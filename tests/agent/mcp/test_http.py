@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import pytest
 import trio
 
-from agent.mcp import http
+from agent.mcp import events, http
 from agent.mcp.server import Server
 from agent.mcp.spec import Http, ServerDown, ServerSpec
 from tests.agent.mcp.rig import HERE, FakeHost, bare, call, living
@@ -125,7 +125,12 @@ def polite(message: dict[str, Any]) -> Reply:
 
 
 class Rude:
-    """An HTTP server that answers calls as it is told, and everything else politely."""
+    """An HTTP server that answers calls as it is told, and everything else politely.
+
+    `held` is how many of its answers are under way.
+    """
+
+    held = 0
 
     def __init__(self, on_call: Callable[[dict[str, Any]], Reply]) -> None:
         self.on_call = on_call
@@ -153,8 +158,13 @@ class Rude:
             body += await stream.receive_some()
         method = request.split()[0]
         message = json.loads(body) if body else {"method": method}
+        message.setdefault("method", "answer")
         self.heard.append((message["method"], headers))
-        await self._reply(stream, method, message)
+        self.held += 1
+        try:
+            await self._reply(stream, method, message)
+        finally:
+            self.held -= 1
         return True
 
     async def _reply(self, stream: trio.SocketStream, method: str, message: Any) -> None:
@@ -171,10 +181,16 @@ class Rude:
 @asynccontextmanager
 async def rude(on_call: Callable[[dict[str, Any]], Reply]) -> AsyncIterator[tuple[Rude, str]]:
     server = Rude(on_call)
+    async with listening(server) as url:
+        yield server, url
+
+
+@asynccontextmanager
+async def listening(server: Rude) -> AsyncIterator[str]:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, server.serve, [listener])
-        yield server, f"http://127.0.0.1:{listener.socket.getsockname()[1]}/mcp"
+        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}/mcp"
         nursery.cancel_scope.cancel()
 
 
@@ -187,11 +203,11 @@ ENDLESS = [MEGABYTE] * 1000
     ("reply", "why"),
     [
         ((500, {}, [b"<h1>oops</h1>"]), "it answered HTTP 500 Status"),
-        ((401, JSON, [b'{"error": "invalid_token"}']), "it answered HTTP 401 Status"),
+        ((403, JSON, [b'{"error": "no_scope"}']), "it answered HTTP 403 Status"),
         ((200, {"content-type": "text/html"}, [b"<h1>Hi</h1>"]), "Unexpected content type"),
         ((200, JSON, [b"{not json"]), "Failed to parse JSON"),
         ((200, JSON, ENDLESS), "the answer is larger than 8388608 bytes"),
-        ((200, EVENTS, ENDLESS), "exceeded the 8388608 byte limit"),
+        ((200, EVENTS, ENDLESS), "the answer is larger than 8388608 bytes"),
         ((200, EVENTS, [b"data: ", DENSE, b"\n\n"]), "the answer has more than 5000 values"),
         ((200, JSON, [DENSE]), "the answer has more than 5000 values"),
         ((200, {**JSON, "content-encoding": "gzip"}, [b"bomb"]), "it compresses its answers"),
@@ -221,15 +237,56 @@ async def test_headers_are_sent_with_every_request_and_a_goodbye_at_the_end() ->
         assert (method, headers["mcp-session-id"]) == ("DELETE", "s1")
 
 
-async def test_a_session_that_was_forgotten_is_begun_anew() -> None:
-    """A server that was restarted answers 404: that life is over, and the supervisor starts one."""
+NO_SESSION = (
+    b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32000, "message": "No valid session"}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ((404, {}, []), "it has forgotten our session"),
+        ((404, JSON, [b"{}"]), "it has forgotten our session"),
+        ((400, JSON, [NO_SESSION]), "it has forgotten our session"),
+        ((401, JSON, [b'{"error": "expired"}']), "it does not take our credentials"),
+    ],
+)
+async def test_a_session_that_is_over_is_begun_anew(reply: Reply, why: str) -> None:
+    """A server was restarted, or a key was changed, which is read anew at each start."""
     host = FakeHost()
-    async with rude(lambda _message: (404, {}, [])) as (_, url):
+    async with rude(lambda _message: reply) as (_, url):
         server = Server(ServerSpec(name="srv", transport=Http(url=url)), host)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_fails_with, server, "it has forgotten our session")
+            nursery.start_soon(_fails_with, server, why)
             await host.heard("MCP server up")
-            assert "it has forgotten our session" in (await call(server, "try")).text
+            assert why in (await call(server, "try")).text
+
+
+async def test_a_server_without_a_stream_of_news_is_used_all_the_same() -> None:
+    """It should say so by 405; some do by the 404 that also means that a session is over."""
+
+    class Closed(Rude):
+        async def _reply(self, stream: trio.SocketStream, method: str, message: Any) -> None:
+            if method == "GET":
+                await stream.send_all(b"HTTP/1.1 404 None\r\ncontent-length: 0\r\n\r\n")
+                asked.set()
+            else:
+                await super()._reply(stream, method, message)
+
+    asked = trio.Event()
+    far = Closed(lambda message: (200, JSON, [result(message, {"content": []})]))
+    async with listening(far) as url, living(Http(url=url)) as server:
+        with trio.fail_after(10):
+            await asked.wait()
+        assert bare(await call(server, "try")) == "(no output)"
+
+
+@pytest.mark.parametrize("value", ["Bearer s3cret\u2013", "Bearer s3cret\nX: y", "s3cr\0t"])
+async def test_a_header_that_cannot_be_sent_is_named_without_its_value(value: str) -> None:
+    """A key that was pasted with a dash too fine for HTTP, for example."""
+    transport = Http(url="http://127.0.0.1:1/mcp", headers=lambda: {"Authorization": value})
+    server = Server(ServerSpec(name="srv", transport=transport), FakeHost())
+    await _fails_with(server, "^the value of its header Authorization is not plain ASCII")
 
 
 async def test_a_server_that_is_not_there_is_down() -> None:
@@ -263,14 +320,153 @@ async def test_a_call_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatc
             await super()._reply(stream, method, message)
 
     far = Silent(polite)
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/mcp"
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, far.serve, [listener])
-        async with living(Http(url=url), timeout=0.5) as server:
-            outcome = await call(server, "try")
-            assert "did not answer within 0.5 s" in outcome.text
+    async with listening(far) as url, living(Http(url=url), timeout=0.5) as server:
+        outcome = await call(server, "try")
+        assert "did not answer within 0.5 s" in outcome.text
+        with trio.fail_after(10):
+            await heard.wait()
+        assert server.state == "up"
+
+
+class Dripping(Rude):
+    """Says now and then that it is still there, and never answers."""
+
+    async def _reply(self, stream: trio.SocketStream, method: str, message: Any) -> None:
+        if message["method"] != "tools/call":
+            await super()._reply(stream, method, message)
+            return
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        while True:
+            await stream.send_all(b": still here\n\n")
+            await trio.sleep(0.02)
+
+
+async def test_calls_that_were_given_up_leave_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not even one that is kept alive by a server that never ends it."""
+    monkeypatch.setattr(http, "LATE", 0.1)
+    far = Dripping(polite)
+    spec = partial(living, timeout=0.2, start_timeout=1.0)
+    async with listening(far) as url, spec(Http(url=url)) as server:
+        for _ in range(3):
+            assert "did not answer within 0.2 s" in (await call(server, "try")).text
+        with trio.fail_after(10):
+            while far.held:  # noqa: ASYNC110 - connections end in their own time
+                await trio.sleep(0.01)
+        assert server.state == "up"
+
+
+class Breaking(Rude):
+    """Breaks off every answer, to be gone on with at once, but for the `whole`-th."""
+
+    answers = 0
+    whole = 0
+
+    async def _reply(self, stream: trio.SocketStream, method: str, message: Any) -> None:
+        resumed = "last-event-id" in self.heard[-1][1]
+        if message["method"] != "tools/call" and not resumed:
+            await super()._reply(stream, method, message)
+            return
+        self.answers += 1
+        event = b"retry: 0\nid: %d\ndata: \n\n" % self.answers
+        if self.answers == self.whole:
+            event = b"data: " + result({"id": 1}, {"content": []}) + b"\n\n"
+        await stream.send_all(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(event), event)
+        )
+
+
+async def test_an_answer_that_was_broken_off_is_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the last event on, as often as it takes."""
+    monkeypatch.setattr(events, "RETRY", (10, 20))
+    far = Breaking(polite)
+    far.whole = 4
+    async with listening(far) as url, living(Http(url=url)) as server:
+        assert bare(await call(server, "try")) == "(no output)"
+    asked = [headers.get("last-event-id") for _, headers in far.heard]
+    assert [each for each in asked if each is not None] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(("most", "late"), [(3, 60.0), (1000, 0.1)])
+async def test_an_answer_that_breaks_off_again_and_again_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, most: int, late: float
+) -> None:
+    """After so many times, or when its time is over; until then it is gone on with."""
+    monkeypatch.setattr(http, "MOST_RESUMED", most)
+    monkeypatch.setattr(http, "LATE", late)
+    monkeypatch.setattr(events, "RETRY", (10, 20))
+    far = Breaking(polite)
+    spec = partial(living, timeout=60.0 if most == 3 else 0.3, start_timeout=0.3)
+    async with listening(far) as url, spec(Http(url=url)) as server:
+        outcome = await call(server, "try")
+        assert outcome.failed
+        if most == 3:
+            assert "reconnection attempts were exhausted" in outcome.text
+        assert server.state == "up"
+        await _is_quiet(far)
+
+
+async def _is_quiet(far: Breaking) -> None:
+    """Nobody asks any more for what was broken off."""
+    with trio.fail_after(10):
+        while (before := far.answers) >= 0:
+            await trio.sleep(0.2)
+            if far.answers == before:
+                return
+
+
+class Asking(Rude):
+    """Asks for something in its answer, and never takes what we say to that."""
+
+    def __init__(self, on_call: Callable[[dict[str, Any]], Reply], asked: trio.Event) -> None:
+        super().__init__(on_call)
+        self.asked = asked
+
+    async def _reply(self, stream: trio.SocketStream, method: str, message: Any) -> None:
+        if message["method"] == "answer":
+            self.asked.set()
+            await trio.sleep_forever()
+        elif message["method"] == "tools/call":
+            request = b'data: {"jsonrpc": "2.0", "id": 1, "method": "ping"}\n\n'
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+            await stream.send_all(head + request)
+            await trio.sleep_forever()
+        else:
+            await super()._reply(stream, method, message)
+
+
+async def test_a_call_is_cancelled_at_once_whatever_waits_to_be_sent() -> None:
+    """Behind an answer that the server does not take, for example."""
+    asked = trio.Event()
+    far = Asking(polite, asked)
+    async with listening(far) as url, living(Http(url=url)) as server:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, server, "try")
             with trio.fail_after(10):
-                await heard.wait()
-            assert server.state == "up"
-        nursery.cancel_scope.cancel()
+                await asked.wait()
+            begun = trio.current_time()
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() - begun < 1.0
+
+
+class Babbling(Rude):
+    """Sends news that are none, without end."""
+
+    async def _reply(self, stream: trio.SocketStream, method: str, message: Any) -> None:
+        if method != "GET":
+            await super()._reply(stream, method, message)
+            return
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        while True:
+            await stream.send_all(b"data: {}\n\n" * 50)
+
+
+async def test_a_server_whose_news_are_none_is_ended() -> None:
+    """Each of them is a page in the log."""
+    async with listening(Babbling(polite)) as url:
+        server = Server(ServerSpec(name="srv", transport=Http(url=url)), FakeHost())
+        await _fails_with(server, "^it sends what is no message$")

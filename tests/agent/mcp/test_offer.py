@@ -76,7 +76,8 @@ def test_only_the_tools_that_the_owner_chose_are_offered() -> None:
         ({"type": "object", "properties": []}, "does not describe an object"),
         ({"type": "object", "anyOf": []}, "has anyOf at the top"),
         ({"type": "object", "default": float("nan")}, "is no JSON"),
-        ({"type": "object", "description": "x" * 7000}, "bytes to describe"),
+        ({"type": "object", "description": "x" * 7000}, "more than 6000 bytes of it"),
+        ({"type": "object", "description": "x" * 5950}, "bytes to describe"),
     ],
 )
 def test_a_schema_that_providers_refuse_is_left_out(schema: dict[str, Any], why: str) -> None:
@@ -84,6 +85,26 @@ def test_a_schema_that_providers_refuse_is_left_out(schema: dict[str, Any], why:
     found = choose(spec(), [listed("bad", schema=schema), listed("fine")])
     assert [each.tool for each in found.tools] == ["fine"]
     assert why in found.warnings[0]
+
+
+def test_no_more_of_a_tool_is_kept_than_is_of_use() -> None:
+    """A server may send megabytes of each; what is left out then says why."""
+    long, large = "n" * 100_000, {"type": "object", "description": "x" * 100_000}
+    for kept_one in (
+        Listed.of("large", "d" * 100_000, large, read_only=True),
+        Listed.of(long, "d" * 100_000, SCHEMA, read_only=True),
+    ):
+        assert len(kept([kept_one])) < 2000
+        (warning,) = choose(spec(), [kept_one]).warnings
+        assert "6000 bytes" in warning or "its name has more than 200 characters" in warning
+    assert read_kept(kept([Listed.of("a", "", large, read_only=True)]))[0].schema is None
+
+
+def test_a_name_that_is_trusted_and_is_not_there_is_a_warning() -> None:
+    """It was misspelt, perhaps: the tool that was meant asks before each call."""
+    found = choose(spec(trust=("reed",)), [listed("read")])
+    assert found.warnings == ("reed: the server has no such tool",)
+    assert found.tools[0].policy is Policy.ASK
 
 
 def test_a_server_has_room_for_so_much() -> None:

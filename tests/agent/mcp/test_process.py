@@ -47,6 +47,24 @@ def _lister() -> Stdio:
     return Stdio(command=(sys.executable, "-S", "-c", script))
 
 
+async def test_a_server_that_logs_without_end_is_heard_at_a_pace() -> None:
+    """What it has to say is kept in its pipe meanwhile, and so is the server."""
+    script = "import os\nwhile True: os.write(2, b'a line of a log\\n' * 256)"
+    heard = 0
+
+    def hear(line: str) -> None:
+        nonlocal heard
+        heard += len(line) + 1
+
+    async with process.running(Stdio(command=(sys.executable, "-S", "-c", script)), hear):
+        while heard < process.HEARD // 2:
+            await trio.lowlevel.checkpoint()
+        begun = trio.current_time()
+        await trio.sleep(5 * process.PAUSE)
+        pauses = (trio.current_time() - begun) / process.PAUSE
+        assert heard <= process.HEARD * (pauses + 2)
+
+
 async def test_a_grandchild_in_a_session_of_its_own_ends_with_the_server() -> None:
     """For certain: it is gone when the block has ended."""
     async with living(rough()) as server:

@@ -74,7 +74,10 @@ async def test_a_list_that_changes_is_fetched_anew() -> None:
 async def test_all_pages_of_the_list_are_read() -> None:
     """A server may hand its tools out one by one."""
     async with living(rough("pages")) as server:
-        assert len(server.offer.tools) == 14
+        assert len(server.offer.tools) == 17
+        # Of what they bring nothing is kept by the package, which would keep it for ever.
+        assert server._session is not None
+        assert server._session._client._tool_output_schemas == {}
 
 
 async def test_a_server_without_the_old_handshake_is_asked_what_it_speaks() -> None:
@@ -178,6 +181,39 @@ async def test_an_answer_that_is_none_is_an_error() -> None:
         outcome = await call(server, "malformed")
         assert outcome.failed
         assert "its answer is not what the protocol says" in outcome.text
+
+
+async def test_an_answer_that_is_no_message_fails_its_call_at_once() -> None:
+    """It says whose answer it would be; to wait for another would take a minute."""
+    async with living(rough()) as server:
+        outcome = await call(server, "word")
+        assert bare(outcome) == "Error: the answer is not what the protocol says"
+        assert bare(await call(server, "echo")) == "echo"
+
+
+async def test_a_text_that_was_cut_within_a_character_is_read() -> None:
+    """Programs that count in UTF-16 write such; the parser takes none of it."""
+    async with living(rough()) as server:
+        assert bare(await call(server, "half")) == "cut \ufffd"
+
+
+async def test_half_a_character_in_an_argument_harms_nobody() -> None:
+    """A model may write it, and it cannot be sent."""
+    async with living(rough()) as server:
+        assert bare(await call(server, "echo", r'{"text": "\ud83d"}')) == "echo"
+        assert server.state == "up"
+
+
+async def test_a_server_that_asks_and_never_listens_costs_no_tasks() -> None:
+    """A flood of requests is read at a pace, and answered as far as there is room."""
+    host = FakeHost()
+    async with living(rough(), host) as server:
+        before = trio.lowlevel.current_statistics().tasks_living
+        assert bare(await call(server, "beg")) == "please"
+        assert (await host.marks(2))[1] == "begging"
+        for _ in range(10_000):
+            await trio.lowlevel.checkpoint()
+        assert trio.lowlevel.current_statistics().tasks_living <= before + 1
 
 
 async def test_an_error_of_the_server_is_passed_on() -> None:
@@ -286,7 +322,7 @@ async def test_a_dead_server_is_started_again() -> None:
         nursery.start_soon(run, "mcp srv", server.run)
         await host.heard(UP)
         await call(server, "die")
-        assert len(server.offer.tools) == 14
+        assert len(server.offer.tools) == 17
         assert server.state == "down"
         await host.heard(UP, times=2)
         assert bare(await call(server, "echo")) == "echo"
@@ -310,6 +346,25 @@ async def test_calls_beyond_the_bound_wait(monkeypatch: pytest.MonkeyPatch) -> N
             await call(server, "echo")
         assert scope.cancelled_caught
         nursery.cancel_scope.cancel()
+
+
+async def test_a_call_that_waited_meets_the_server_as_it_is_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has not been sent; nobody need wonder whether it has taken effect."""
+    monkeypatch.setattr(server_module, "CALLS_AT_ONCE", 1)
+    host, outcomes = FakeHost(), []
+    async with living(rough(), host) as server:
+
+        async def wait_and_call() -> None:
+            outcomes.append(await call(server, "echo"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, server, "die")
+            while server._slots.statistics().borrowed_tokens == 0:
+                await trio.lowlevel.checkpoint()
+            nursery.start_soon(wait_and_call)
+    assert "srv is down (it exited with 3" in outcomes[0].text
 
 
 async def test_a_server_that_reads_nothing_is_ended(

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import define
 
 from agent.ports import ToolOutcome
-from agent.tools.history import Extent, history_tools
+from agent.tools.history import Extent, Trimmed, history_tools
 from agent.tools.registry import Registry
 from agent.transcript import CallRequest
 
@@ -18,14 +18,15 @@ class Past:
     """So many earlier turns."""
 
     turns: int
+    summary: bool = False
 
     async def extents(self) -> tuple[Extent, Extent]:
-        return Extent(1, 1, 4, None), Extent(self.turns, 12, 4000, 1_790_000_000.0)
+        return Extent(1, 1, 4, None, self.summary), Extent(self.turns, 12, 4000, 1_790_000_000.0)
 
-    async def trim(self, keep: int) -> tuple[int, int]:
+    async def trim(self, keep: int) -> Trimmed:
         kept = min(keep, self.turns)
         out, self.turns = self.turns - kept, kept
-        return kept, out
+        return Trimmed(kept, out, self.summary)
 
 
 async def ask(past: Past, name: str, **arguments: Any) -> ToolOutcome:
@@ -49,6 +50,17 @@ async def test_a_trim_says_what_it_did_in_whole_turns() -> None:
     assert "stays whole" in first.text
     second = await ask(past, "chat_memory_trim", keep_latest=2)
     assert second.text.startswith("Nothing to trim: 2 earlier turns in context")
+
+
+async def test_a_summary_is_told_of() -> None:
+    """That it is in context, and that a trim took it out, alone or with turns."""
+    past = Past(5, summary=True)
+    told = (await ask(past, "chat_memory_info")).text
+    assert "about 1 token, and a summary of what came before.\n" in told
+    first = await ask(past, "chat_memory_trim", keep_latest=2)
+    assert first.text.startswith("3 earlier turns and the summary of what came before out of")
+    alone = await ask(past, "chat_memory_trim", keep_latest=2)
+    assert alone.text.startswith("the summary of what came before out of context from the next")
 
 
 async def test_less_than_nothing_cannot_be_kept() -> None:

@@ -50,6 +50,19 @@ async def test_a_loose_find_is_told_as_such() -> None:
     assert outcome.text.startswith("Nothing has all these words.")
 
 
+async def test_what_was_not_looked_through_is_told() -> None:
+    """Whether something was found or not."""
+    for passages in ([], [Passage("x", 0.0, "y")]):
+        outcome = await ask(Archive(Passages(passages, partly=True)), "fern")
+        assert outcome.text.endswith("only its newest messages were looked through.)")
+
+
+async def test_a_time_that_no_calendar_has_is_told_as_such() -> None:
+    """A job can give a memory file any."""
+    outcome = await ask(Archive(Passages([Passage("file 'a'", 1e15, "y")])), "fern")
+    assert outcome.text.endswith("- [at no time that there is, file 'a'] y")
+
+
 async def test_nothing_found_is_no_failure() -> None:
     """It is an answer, with what to try."""
     assert await ask(Archive(), "fern") == ToolOutcome(

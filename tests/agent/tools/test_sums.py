@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import time
@@ -10,6 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -249,3 +251,25 @@ async def test_as_a_tool() -> None:
         CallRequest("x", "calculate_expression", '{"expression": "1 / 0"}')
     )
     assert (outcome.text, outcome.failed) == ("Error: division by zero", True)
+
+
+async def test_others_go_on_while_much_is_calculated() -> None:
+    """A thousand characters may take a tenth of a second."""
+    (tool,) = sums_tools()
+    expression = "-".join(["7**2300"] * 120)
+    went_on = 0
+
+    async def go_on() -> None:
+        nonlocal went_on
+        while True:
+            await trio.lowlevel.checkpoint()
+            went_on += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(go_on)
+        await trio.lowlevel.checkpoint()
+        before = went_on
+        outcome = await tool.call(json.dumps({"expression": expression}))
+        assert went_on > before + 3
+        nursery.cancel_scope.cancel()
+    assert outcome.text == calculate(expression)

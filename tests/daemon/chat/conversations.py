@@ -20,13 +20,15 @@ from attrs import Factory, define, field, frozen
 
 from agent.budget import FREE, Tariff
 from agent.loop import Limits
-from agent.model import ModelOptions, OpenAIModel
+from agent.model import OpenAIModel
+from agent.request import ModelOptions
 from agent.sizes import Sizes
 from daemon.chat.compaction import Compactor, Means
 from daemon.chat.journal import Wakes
 from daemon.chat.lanes import Lanes
 from daemon.chat.memory import MemoryKeeper
 from daemon.chat.mind import Mind
+from daemon.chat.sizing import Given
 from daemon.chat.toolset import Toolset
 from daemon.chat.turn import TurnRunner
 from daemon.demo.model import ModelServer
@@ -138,7 +140,7 @@ class Conversation:
             lambda: self.lanes.closing,
             Spool(self.database.path.parent / "spool"),
             self.tariff,
-            self._sizes,
+            Given(self.sizes),
             self._ended,
         )
         self.lanes = Lanes(self.database, 4, self.runner.run, lambda _place: self._wake())

@@ -78,11 +78,24 @@ async def test_two_chats_of_one_person_cannot_pass_the_limit_together(database: 
     assert [text[:8] for text in await talk.texts()][1:] == ["answer 1", "answer 4"]
 
 
-@pytest.mark.parametrize(("status", "unknown"), [(401, False), (500, True)])
-async def test_only_a_refusal_is_free(database: Database, status: int, *, unknown: bool) -> None:
-    """Who fails at his end may have worked for it before."""
+@pytest.mark.parametrize(
+    ("fault", "unknown"),
+    [
+        (ModelFault(status=401), False),
+        (ModelFault(status=429), False),
+        (ModelFault(status=503), False),
+        (ModelFault(status=504), True),
+        (ModelFault(cut_before=True), True),
+        (ModelFault(cut_after=1), True),
+    ],
+    ids=["refused", "limited", "down", "given up", "lost", "cut"],
+)
+async def test_an_error_in_place_of_an_answer_is_free(
+    database: Database, fault: ModelFault, *, unknown: bool
+) -> None:
+    """An outage leaves the day's budget as it is; only who may have worked for us is counted."""
     async with conversation(database, Sizes(), answer, limited()) as talk, talk.going_on():
-        talk.server.faults.add(ModelFault(status=status))
+        talk.server.faults.add(fault)
         await talk.say("U0001 hello")
     counted, reserved = (await talk.all("SELECT unknown_tokens, reserved_tokens FROM usage"))[0]
     assert reserved == 0

@@ -18,8 +18,9 @@ from agent.fitting import OMITTED
 from agent.sizes import Sizes
 from agent.transcript import Answer
 from daemon.chat.commands import COMMANDS
-from daemon.chat.compaction import REPLY_NOTHING, TOLD_DONE
+from daemon.chat.compaction import Means
 from daemon.chat.recovery import take_over
+from daemon.chat.summing import REPLY_NOTHING, TOLD_DONE
 from daemon.demo.replies import ChatRequest, Item, ModelFault, Reply, ToolCall
 from daemon.store import compactions, journal, people, turns
 from daemon.store.db import Database, open_database
@@ -101,6 +102,8 @@ def _check_requests(requests: list[ChatRequest]) -> None:
         assert summarised == removed
         assert not (summarised & verbatim)
         if is_summary(request):
+            assert request.body["tool_choice"] == "none"
+            assert request.tool_names == requests[0].tool_names, "as in the cached prefix"
             removed = summarised | verbatim
         else:
             seen |= verbatim
@@ -364,6 +367,7 @@ async def test_nobody_waits_for_a_summary(database: Database) -> None:
         assert counted(talk.server.requests[-1]) <= SIZES.limit
         stalled.release()
         await talk.compactor.idle()
+        assert sum(map(is_summary, talk.server.requests)) == 1, "the last prompt knew of none"
         await talk.say(f"U{number + 2:04d} after it")
     last = last_question(talk)
     assert f"U{number + 1:04d}" in marks(last, summarised=False)
@@ -380,6 +384,99 @@ async def test_the_conversation_keeps_its_name(database: Database) -> None:
             names.add((await database.read(journal.read_pages, turn)).conversation)
             await want(talk)
     assert len(names) == 1
+
+
+def trimming(request: ChatRequest) -> Item:
+    """Trims when it is told to forget."""
+    if "forget" in request.user_text and request.messages[-1]["role"] == "user":
+        trim = ToolCall("chat_memory_trim", {"keep_latest": 11})
+        return Reply(calls=(trim,), usage=(counted(request), 60))
+    return answer(request)
+
+
+async def test_what_was_trimmed_is_not_counted(database: Database) -> None:
+    """The turn that trims still has all of it in its requests, the next one has not."""
+    async with conversation(database, attrs.evolve(SIZES, enabled=False), trimming) as talk:
+        await hold(talk, 24)
+        talk.sizes = SIZES
+        async with talk.going_on():
+            await talk.say("U0025 forget it")
+        assert counted(talk.server.requests[-1]) > SIZES.due
+    assert not any(map(is_summary, talk.server.requests))
+
+
+async def test_a_new_conversation_hears_of_no_failure_of_the_last(database: Database) -> None:
+    """It is not asked about what is out of mind."""
+    stalled = ModelFault.stalled()
+    how = refusing(lambda _: Reply(" "))
+    async with conversation(database, SIZES, how) as talk, talk.going_on():
+        talk.before_summary = partial(talk.server.faults.add, stalled)
+        for text in questions(40):
+            turn = await talk.create(text)
+            talk.lanes.put(turn)
+            await talk.until_ended(turn)
+            if await summary_asked(talk):
+                break
+        await database.write(people.begin_again, turn.session_id)
+        stalled.release()
+        await talk.compactor.idle()
+    assert not any("could not" in text for text in await talk.texts())
+    assert await talk.value("SELECT failures FROM compacting") == 1
+
+
+async def test_only_what_requests_show_is_summed_up(database: Database) -> None:
+    """Years of talk from before summaries were turned on are not paid for now."""
+    async with conversation(database, SIZES) as talk:
+        session = (await talk.create("U0001 hello")).session_id
+
+        def fill(db: Any) -> None:
+            turns.end(db, 1, "answered", 1.0)
+            for number in range(2, 500):
+                turn = turns.create(db, session, text=f"U{number:04d}", asked_at=1.0, now=1.0)
+                turns.end(db, turn.id, "answered", 1.0)
+
+        await database.write(fill)
+        async with talk.going_on():
+            await talk.say("U0501 and now?")
+    summaries = [each for each in talk.server.requests if is_summary(each)]
+    taken = sorted(set().union(*(marks(each, summarised=False) for each in summaries)))
+    assert taken[0] > "U0300"
+    assert summaries[0].messages[1]["content"] == OMITTED, "and the model knows that there was more"
+
+
+class Broken:
+    """A model client with a fault of ours."""
+
+    async def complete(self, *_: Any, **__: Any) -> Answer:
+        raise ZeroDivisionError
+
+
+async def test_what_breaks_on_the_way_is_told_once_and_its_call_settled(
+    database: Database,
+) -> None:
+    """A fault of ours, after the call was recorded: nothing stays set aside for it."""
+    async with conversation(database, SIZES) as talk, talk.going_on():
+
+        async def means() -> Means:
+            return attrs.evolve(await talk._means(), model=Broken())
+
+        for text in questions(3):
+            await talk.say(text)
+        talk.compactor.means = means
+        await want(talk)
+    assert "something went wrong inside me" in (await talk.texts())[-1]
+    assert await talk.value("SELECT count(*) FROM model_calls WHERE state = 'running'") == 0
+    assert await talk.value("SELECT sum(reserved_tokens) FROM usage") == 0
+
+
+async def test_a_session_whose_rows_make_no_sense_stops_nobody(database: Database) -> None:
+    """Others are summed up all the same, and the task does not end for it."""
+    async with conversation(database, SIZES) as talk, talk.going_on():
+        talk.compactor.look("no such session")
+        for text in questions(3):
+            await talk.say(text)
+        await want(talk)
+    assert (await talk.texts())[-1].startswith("Summed up")
 
 
 def test_there_is_a_command_for_it() -> None:

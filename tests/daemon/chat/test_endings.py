@@ -182,6 +182,24 @@ async def test_stop_voids_the_question_of_a_specialist(database: Database) -> No
     assert paid(bench) == []
 
 
+async def test_a_question_of_a_task_says_which(database: Database) -> None:
+    """There may be several at work in a chat, and each shows all but what it is for."""
+    two = CallRequest("", "pay", '{"to": "Bob"}')
+    bench = await bench_with(database, Answer("", (COOK,)), Answer("", (PAY, two)))
+    await begin(bench, "I am hungry")
+    async with bench.running():
+        await bench.answered(2)
+        await quiet()
+        await command(bench, "approve")
+    first, second, which = await bench.parts()
+    assert first.startswith("[soup]\nMay I run this?\n\npay\nto: Ada\n")
+    assert second.startswith("[soup]\nMay I run this?\n\npay\nto: Bob\n")
+    assert [line.partition(": ")[2] for line in which.splitlines()[1:]] == [
+        "[soup] pay to: Ada",
+        "[soup] pay to: Bob",
+    ]
+
+
 async def test_an_answer_after_the_deadline_is_none(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

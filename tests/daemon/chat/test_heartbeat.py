@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import trio
 
-from agent.heartbeat import parse_hours
+from agent.heartbeat import CUT, parse_hours
 from agent.ports import ModelFailed
 from agent.transcript import Answer
+from daemon.chat import heartbeat as beating
 from daemon.chat.heartbeat import Heartbeat
 from daemon.store import heartbeats
 from daemon.store.db import Database, open_database
@@ -24,10 +25,13 @@ from tests.daemon.chat.turnbench import HERE, Bench, bench_with
 
 
 class OneFile:
-    """A workspace with a heartbeat file; `asked` are the workspaces that were looked into."""
+    """A workspace with a heartbeat file; `asked` are the workspaces that were looked into.
 
-    def __init__(self, text: str | Exception) -> None:
-        self.text = text
+    None for the text: a job holds the workspace.
+    """
+
+    def __init__(self, text: str | Exception | None, *, more: bool = False) -> None:
+        self.text, self.more = text, more
         self.asked: list[str] = []
 
     def __call__(self, workspace: str) -> OneFile:
@@ -39,7 +43,9 @@ class OneFile:
         assert path == "HEARTBEAT.md"
         if isinstance(self.text, Exception):
             raise self.text
-        return Done(Content(self.text.encode(), 0, len(self.text), more=False), 1)
+        if self.text is None:
+            await trio.sleep_forever()
+        return Done(Content((self.text or "").encode(), 0, 0, more=self.more), 1)
 
 
 @pytest.fixture
@@ -52,12 +58,22 @@ def long_ago(db: Any) -> None:
     db.execute("INSERT OR REPLACE INTO heartbeats VALUES ('house', 'telegram', '42', '1', 1.0)")
 
 
-async def beat_once(bench: Bench, files: OneFile, *, hours: str = "") -> None:
+def heart_of(bench: Bench, files: OneFile, hours: str = "", *, permits: bool = True) -> Heartbeat:
+    return Heartbeat(
+        bench.database,
+        files,
+        bench.lanes.put,
+        lambda _place: permits,
+        1000.0,
+        parse_hours(hours),
+        zoneinfo.ZoneInfo("UTC"),
+    )
+
+
+async def beat_once(bench: Bench, files: OneFile) -> None:
     """A heartbeat in a chat that spoke, when its time has come."""
     await bench.database.write(long_ago)
-    heart = Heartbeat(
-        bench.database, files, bench.lanes.put, 1000.0, parse_hours(hours), zoneinfo.ZoneInfo("UTC")
-    )
+    heart = heart_of(bench, files)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(heart.run)
         while not files.asked:
@@ -145,7 +161,11 @@ async def test_a_heartbeat_comes_when_its_time_has_come(database: Database, tmp_
     now = time.time()
 
     async def due(at: float) -> int:
-        return len(await database.write(heartbeats.take_due, 600.0, at))
+        found = await database.write(heartbeats.due, 600.0, at)
+        for beat in found:
+            assert await database.write(heartbeats.due, 600.0, at) == found, "until it was had"
+            await database.write(heartbeats.passed, beat, at)
+        return len(found)
 
     assert [await due(now + wait) for wait in (0, 599, 600, 601, 1199, 1200)] == [0, 0, 1, 0, 0, 1]
     assert await due(now) == 1, "the last one lies in the future"
@@ -160,5 +180,66 @@ async def test_a_group_has_one_heartbeat_for_all_its_topics(
     bench = await bench_with(database, tmp_path)
     for topic in ("", "7", "8"):
         await bench.say("hello", HERE.__class__("telegram", "42", "1", topic))
-    due = await database.write(heartbeats.take_due, 0.0, time.time())
+    due = await database.write(heartbeats.due, 0.0, time.time())
     assert [each.address.place.topic for each in due] == ["8"]
+
+
+async def looked(bench: Bench, files: OneFile, **how: Any) -> list[str]:
+    """The workspaces that one round looks into."""
+    await bench.database.write(long_ago)
+    await heart_of(bench, files, **how)._round()
+    return files.asked
+
+
+async def is_due(bench: Bench) -> bool:
+    return bool(await bench.database.write(heartbeats.due, 1000.0, time.time()))
+
+
+@pytest.mark.parametrize("text", [ExecutorUnavailable("down", ""), None])
+async def test_what_could_not_be_read_is_still_due(
+    database: Database, tmp_path: Path, text: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The executor may be starting, or busy for longer than others should wait."""
+    monkeypatch.setattr(beating, "PATIENCE", 0.01)
+    bench = await talked(database, tmp_path)
+    assert await looked(bench, OneFile(text)) == ["house-42-1"]
+    assert await is_due(bench)
+    assert await looked(bench, OneFile("")) == ["house-42-1"]
+    assert not await is_due(bench)
+
+
+async def test_downtime_is_made_up_for_once(database: Database, tmp_path: Path) -> None:
+    """However many heartbeats would have come meanwhile."""
+    bench = await talked(database, tmp_path)
+    files = OneFile("- [ ] plants")
+    await looked(bench, files)
+    await heart_of(bench, files)._round()
+    assert await bench.all("SELECT count(*) FROM turns WHERE cause = 'heartbeat'") == [(1,)]
+
+
+async def test_nobody_hears_of_us_who_would_get_no_answer(
+    database: Database, tmp_path: Path
+) -> None:
+    """A chat that was taken off the list costs nothing more, and neither do quiet hours."""
+    bench = await talked(database, tmp_path)
+    assert await looked(bench, OneFile("- [ ] plants"), permits=False) == []
+    now = time.gmtime()
+    quiet = f"{now.tm_hour:02}:00-{(now.tm_hour + 2) % 24:02}:00"
+    assert await looked(bench, OneFile("- [ ] plants"), hours=quiet) == []
+    assert await looked(bench, OneFile("- [ ] plants")) == ["house-42-1"]
+
+
+async def test_a_file_that_is_cut_is_said_to_go_on(database: Database, tmp_path: Path) -> None:
+    bench = await talked(database, tmp_path)
+    await looked(bench, OneFile("- [ ] plants", more=True))
+    ((text,),) = await bench.all("SELECT content FROM messages ORDER BY id DESC LIMIT 1")
+    assert f"- [ ] plants\n{CUT}\n" in text
+
+
+async def test_topics_do_not_begin_a_second_one_either(database: Database, tmp_path: Path) -> None:
+    """The chat has one file, and one at work on it."""
+    bench = await talked(database, tmp_path)
+    await looked(bench, OneFile("- [ ] plants"))
+    await bench.say("hello", HERE.__class__("telegram", "42", "1", "7"))
+    await looked(bench, OneFile("- [ ] plants"))
+    assert await bench.all("SELECT count(*) FROM turns WHERE cause = 'heartbeat'") == [(1,)]

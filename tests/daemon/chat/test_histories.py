@@ -19,15 +19,29 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from agent import compaction
 from agent.budget import FREE
+from agent.compaction import Frame
 from agent.context import build_messages
 from agent.fitting import Gauge, request
 from agent.loop import Attend, CallModel, End, Limits, Park, decide
+from agent.parts import Takes, fitted, views
 from agent.ports import Opening, Policy, Subtask
-from agent.transcript import Answer, CallRequest, CallState, Entry, ToolCall, open_calls
-from daemon.chat import recovery, steps
+from agent.sizes import Sizes
+from agent.transcript import (
+    Answer,
+    CallRequest,
+    CallState,
+    Entry,
+    ToolCall,
+    ToolResult,
+    View,
+    open_calls,
+)
+from daemon.chat import recovery, steps, summing
 from daemon.chat.drafts import Finish
 from daemon.chat.steps import Ending
+from daemon.chat.summing import Case, Failure, Terms
 from daemon.demo.chatrules import check_messages
 from daemon.store import (
     approvals,
@@ -48,6 +62,9 @@ from daemon.store.values import Claim, Place
 HERE = Place("telegram", "42", "1")
 DAY = 86400.0
 LIMITS = Limits(steps=6)
+SMALL = Sizes(window=40, answer=0, share=1.0, keep=0.6)  # a few turns are too many
+PICTURE = View("a.png", "image/png", "8x6", 255, b"\x89PNG", "key")
+EVERYTHING = Takes(images=True, documents=True)
 TOOLS = ("look", "write", "pay", "hand", "spawn")
 
 # What is left behind by nothing that can happen.
@@ -72,6 +89,16 @@ BEHIND = {
         AND child.state <> 'ended'""",
     "a report told twice": """SELECT parent_id FROM turns WHERE cause = 'child'
         AND lane = session_id GROUP BY parent_id HAVING count(*) > 1""",
+    "a task in the background of which the conversation heard nothing": """SELECT task.id
+        FROM turns AS task WHERE task.cause = 'child' AND task.lane <> task.session_id
+        AND task.state = 'ended' AND NOT EXISTS (SELECT 1 FROM tool_calls WHERE child_id = task.id)
+        AND NOT EXISTS (SELECT 1 FROM turns AS report WHERE report.parent_id = task.id
+        AND report.lane = report.session_id)""",
+    "a turn in two summaries": """SELECT a.id FROM compactions AS a JOIN compactions AS b
+        ON a.session_id = b.session_id AND a.id < b.id AND a.through_turn >= b.through_turn""",
+    "a call that is under way for an ended turn": """SELECT c.id FROM model_calls AS c
+        JOIN turns AS t ON t.id = c.turn_id WHERE c.state = 'running' AND c.purpose = 'turn'
+        AND t.state = 'ended'""",
     "a call that ran without leave": """SELECT c.id FROM tool_calls AS c
         LEFT JOIN approvals AS a ON a.call_id = c.id WHERE c.name = 'pay'
         AND c.started_at IS NOT NULL AND a.state IS NOT 'granted'""",
@@ -121,6 +148,7 @@ class Histories(RuleBasedStateMachine):
         self.seen: dict[int, int] = {}  # the last message read, of the turns that run
         self.asked: dict[int, int] = {}  # the model call that each has under way
         self.begun: set[int] = set()  # calls that run
+        self.summing: tuple[Case, New] | None = None  # and the summary that is being made of it
 
     # --- Looking ---
 
@@ -159,7 +187,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def somebody_speaks_to_the_turn(self) -> None:
-        head = turns.head(self.db, self.session)
+        head = turnrow.head(self.db, self.session)
         if head and (head.state == "running" or head.waiting_for == "child"):
             text = self.say(f"m{len(self.said)}")
             turnrow.add_user_message(self.db, head.id, text, self.now)
@@ -186,6 +214,19 @@ class Histories(RuleBasedStateMachine):
         people.begin_again(self.db, self.session)
 
     # --- Turns ---
+
+    @precondition(lambda self: not turns.is_busy(self.db, self.session))
+    @rule(count=st.integers(1, 4))
+    def they_talk_for_a_while(self, count: int) -> None:
+        """Turns that are done at once: without a past there is nothing to trim or to sum up."""
+        for _ in range(count):
+            self.somebody_speaks()
+            (turn,) = [each for each in self.open("ready") if each.lane == self.session]
+            self.seen[turn.id] = journal.read_pages(self.db, turn.id).last_message
+            journal.hold(self.db, self.claim(turn.id, first=True), self.now)
+            self._ask_model(turn)
+            ending = Ending("answered", Answer(f"re {turn.id}"), 1.0, self.asked.pop(turn.id))
+            self._end(turn, ending)
 
     @rule(data=st.data(), times=st.integers(1, 8))
     def turns_go_on(self, data: st.DataObject, times: int) -> None:
@@ -225,7 +266,7 @@ class Histories(RuleBasedStateMachine):
                 self._end(turn, Ending("failed", Answer(sentence), 1.0, None, error))
 
     def _ask_model(self, turn: TurnRow) -> None:
-        asking = money.Request("model", 5)
+        asking = money.Request("model", 500)
         address = journal.read_address(self.db, turn.id)
         claim = self.claim(turn.id)
         call, news = steps.intend_model_call(self.db, claim, address, asking, self.now)
@@ -235,7 +276,7 @@ class Histories(RuleBasedStateMachine):
         shown = build_messages("x", (), self.entries(turn.id))
         before = self.shown.get(turn.id, [])
         assert shown[: len(before)] == before, "what a model was shown is not changed later"
-        assert check_messages(shown) is None
+        assert check_messages(fitted(shown, EVERYTHING)) is None
         self.shown[turn.id] = shown
 
     def _model_answers(self, turn: TurnRow, data: st.DataObject) -> None:
@@ -281,7 +322,8 @@ class Histories(RuleBasedStateMachine):
         subtask = None
         if name in {"hand", "spawn"}:
             subtask = Subtask("task", name, waits=name == "hand")
-        self._settle(turn, call, Finish(f"did {name}", failed=False, drafts=(), subtask=subtask))
+        shown = (PICTURE,) if name == "look" else ()
+        self._settle(turn, call, Finish(f"did {name}", False, subtask=subtask, shown=shown))
 
     def _settle(self, turn: TurnRow, call: ToolCall, finish: Finish) -> None:
         address = journal.read_address(self.db, turn.id)
@@ -306,19 +348,49 @@ class Histories(RuleBasedStateMachine):
         assert turn is not None
         history.trim(self.db, turn.id, keep)
 
-    @rule(data=st.data())
-    def the_older_part_is_summed_up(self, data: st.DataObject) -> None:
-        call = self.db.execute("SELECT max(id) FROM model_calls").fetchone()[0]
-        rows = self.db.execute(
-            "SELECT id FROM turns WHERE session_id = ?1 AND lane = ?1 AND id < coalesce((SELECT"
-            " min(id) FROM turns WHERE lane = ?1 AND state <> 'ended'), 1000000) AND id >"
-            " coalesce((SELECT max(through_turn) FROM compactions), 0)",
-            (self.session,),
-        ).fetchall()
-        if call is not None and rows:
-            through = data.draw(st.sampled_from([row[0] for row in rows]))
-            new = New(self.session, through, 1, f"summary to {through}", call, 9, 3)
-            compactions.keep(self.db, new, self.now)
+    @rule(whole=st.booleans(), beside=st.booleans())
+    def the_older_part_is_summed_up(self, whole: bool, beside: bool) -> None:
+        """As after a turn's end, or as somebody wants it; at once, or while other things happen."""
+        if whole:
+            compactions.want(self.db, self.session, self.now)
+        if self.summing is None:
+            self._begin_summary()
+        if self.summing and not beside:
+            self.a_summary_is_there(made=True)
+
+    def _begin_summary(self) -> None:
+        case = summing.find(self.db, self.session, SMALL, self.now)
+        if case is None:
+            return
+        frame = Frame("x", (), case.summary.text)
+        entries = [chapter.entries for chapter in case.chapters]
+        wanted = case.pending.wanted
+        draft = compaction.draft(frame, entries, SMALL, Gauge(SMALL.limit), whole=wanted)
+        if draft is None:
+            summing.reply(self.db, case, summing.REPLY_NOTHING, self.now)
+            return
+        assert check_messages(draft.messages) is None
+        asking = money.Request("model", draft.estimate, purpose="compaction")
+        call = summing.intend(self.db, case, asking, self.boot, self.now)
+        covered = case.chapters[: draft.covered]
+        through = covered[-1].turn_id
+        new = New(self.session, through, len(covered), f"summary to {through}", call, 9, 3)
+        self.summing = case, new
+
+    @precondition(lambda self: self.summing)
+    @rule(made=st.booleans())
+    def a_summary_is_there(self, made: bool) -> None:
+        assert self.summing is not None
+        (case, new), self.summing = self.summing, None
+        if not made:
+            failure = Failure("no", "no", call=new.model_call)
+            summing.give_up(self.db, case, failure, FREE, self.now)
+            return
+        before = journal.read_upcoming(self.db, self.session)
+        assert before is not None
+        queued = summing.put(self.db, case, new, Answer(new.text), Terms(), self.now)
+        kept = compactions.latest(self.db, self.session, case.pending.oldest)
+        assert (kept.text == new.text) is (queued is not None)
 
     # --- What must hold ---
 
@@ -329,7 +401,9 @@ class Histories(RuleBasedStateMachine):
             own = () if open_calls(pages.turn) else pages.turn
             opening = Opening(pages.history, own, 0.0, pages.summary)
             messages = request("x", opening, 0, Gauge())
-            assert check_messages(messages) is None, (turn, messages)
+            assert check_messages(fitted(messages, EVERYTHING)) is None, (turn, messages)
+            looked = [e for e in own if isinstance(e, ToolResult) and e.text == "did look"]
+            assert len(views(messages)) == len(looked)
             # What is in the summary is in nothing else, and a turn never loses its own words.
             assert pages.turn
         upcoming = journal.read_upcoming(self.db, self.session)

@@ -18,6 +18,7 @@ from daemon.chat.intake import (
     TooLong,
     read,
 )
+from daemon.store.values import Place
 from daemon.telegram.types import parse_update
 
 ACCESS = Access(frozenset({1}), frozenset({-100}))
@@ -198,3 +199,20 @@ def test_a_time_before_all_calendars_is_none() -> None:
 def test_kinds_that_are_not_read_are_ignored() -> None:
     assert asks({"update_id": 1, "poll": {}}) == Ignored("unread kind")
     assert asks({"update_id": 1, "edited_message": message()["message"]}) == Ignored("edited")
+
+
+@pytest.mark.parametrize(
+    ("channel", "account", "chat", "reached"),
+    [
+        ("telegram", "42", "1", True),
+        ("telegram", "42", "-100", True),
+        ("telegram", "42", "2", False),
+        ("telegram", "43", "1", False),
+        ("console", "42", "1", False),
+    ],
+)
+def test_who_is_answered_may_be_written_to(
+    channel: str, account: str, chat: str, reached: bool
+) -> None:
+    """And nobody else, nor by another bot than the one that they spoke to."""
+    assert ACCESS.reaches(Place(channel, account, chat), "42") is reached

@@ -18,10 +18,10 @@ from daemon.shelf import Shelf
 from daemon.store import memory as rows
 from daemon.store import people
 from daemon.store.db import Database, open_database
-from daemon.store.memory import Period
+from daemon.store.memory import Known, Period
 from daemon.store.values import Address, Place
 from executor.client import ExecutorClient
-from executor.errors import ExecutorUnavailable, FileRefused
+from executor.errors import ExecutorUnavailable, FileRefused, NoWorkspace
 from executor.messages import Job
 from tests.daemon.chat.fakefiles import FakeFiles
 from tests.executor import harness
@@ -43,7 +43,7 @@ async def session_of(database: Database, place: Place = HERE) -> str:
 
 
 async def texts(keeper: MemoryKeeper) -> dict[str, str]:
-    return (await keeper.texts(ADDRESS, "key", TODAY))[0]
+    return (await keeper.texts(ADDRESS, TODAY))[0]
 
 
 async def test_files_are_read_when_the_workspace_has_changed_and_only_then(
@@ -85,9 +85,9 @@ async def test_rows_of_one_chat_are_not_anothers(database: Database) -> None:
     files.write(NOTE, "mine")
     await texts(MemoryKeeper(database, files))
     other = Address(Place("telegram", "42", "2"), people.HOUSE_AGENT, None, "", "", 0.0)
-    assert (await database.read(rows.known, other)).files == {}
+    assert (await database.read(rows.known, other)).times == {}
     topic = Address(Place("telegram", "42", "1", "7"), people.HOUSE_AGENT, None, "", "", 0.0)
-    assert (await database.read(rows.known, topic)).texts() == {NOTE: "mine"}
+    assert await database.read(rows.texts, topic, [NOTE, "other"]) == {NOTE: "mine"}
 
 
 async def test_without_an_executor_the_last_known_text_serves_and_it_is_said_once(
@@ -101,12 +101,12 @@ async def test_without_an_executor_the_last_known_text_serves_and_it_is_said_onc
     await texts(keeper)
     files.fault = ExecutorUnavailable("nobody listens", "start it")
     for _ in range(3):
-        known, remark = await keeper.texts(ADDRESS, "key", TODAY)
+        known, remark = await keeper.texts(ADDRESS, TODAY)
         assert known == {NOTE: "b"}
         assert remark.startswith("(The files cannot be read now; this is what was known at ")
     assert capsys.readouterr().err.count("cannot be read") == 1
     files.fault = None
-    assert (await keeper.texts(ADDRESS, "key", TODAY))[1] == ""
+    assert (await keeper.texts(ADDRESS, TODAY))[1] == ""
     files.fault = ExecutorUnavailable("gone again", "start it")
     await texts(keeper)
     assert capsys.readouterr().err.count("cannot be read") == 1
@@ -118,7 +118,7 @@ async def test_an_executor_that_is_busy_is_waited_for_only_so_long(
     """A job of the same chat may hold the workspace for long; the turn goes on without."""
     monkeypatch.setattr(keeping, "PATIENCE_AT_FIRST", 0.05)
     await session_of(database)
-    known, remark = await MemoryKeeper(database, FakeFiles(hangs=True)).texts(ADDRESS, "k", TODAY)
+    known, remark = await MemoryKeeper(database, FakeFiles(hangs=True)).texts(ADDRESS, TODAY)
     assert known == {}
     assert remark == "(The files cannot be read now; nothing is known.)"
 
@@ -126,8 +126,8 @@ async def test_an_executor_that_is_busy_is_waited_for_only_so_long(
 async def test_a_chat_without_a_workspace_has_an_empty_memory(database: Database) -> None:
     """Which is no fault, and is not remarked on."""
     await session_of(database)
-    files = FakeFiles(fault=FileRefused("there is no workspace key"))
-    assert await MemoryKeeper(database, files).texts(ADDRESS, "key", TODAY) == ({}, "")
+    files = FakeFiles(fault=NoWorkspace("there is no workspace key"))
+    assert await MemoryKeeper(database, files).texts(ADDRESS, TODAY) == ({}, "")
 
 
 async def test_a_workspace_that_is_refused_leaves_what_was_known(database: Database) -> None:
@@ -138,9 +138,31 @@ async def test_a_workspace_that_is_refused_leaves_what_was_known(database: Datab
     keeper = MemoryKeeper(database, files)
     await texts(keeper)
     files.fault = FileRefused("workspace key may still hold a process of an earlier job")
-    known, remark = await keeper.texts(ADDRESS, "key", TODAY)
+    known, remark = await keeper.texts(ADDRESS, TODAY)
     assert known == {NOTE: "b"}
     assert "this is what was known at" in remark
+
+
+async def test_what_was_known_of_a_workspace_goes_with_it(database: Database) -> None:
+    """Who discards it wants nothing of it to be remembered; a new one is read anew."""
+    await session_of(database)
+    files = FakeFiles()
+    files.write(NOTE, "b")
+    keeper = MemoryKeeper(database, files)
+    await texts(keeper)
+    files.fault = NoWorkspace("there is no workspace key")
+    assert await keeper.texts(ADDRESS, TODAY) == ({}, "")
+    assert await database.read(rows.known, ADDRESS) == Known({}, None, 0.0)
+    files.fault = None
+    assert await texts(keeper) == {NOTE: "b"}
+
+
+async def test_nul_in_a_file_is_left_out(database: Database) -> None:
+    """A provider that refuses it would refuse every request of the day."""
+    await session_of(database)
+    files = FakeFiles()
+    files.write(NOTE, "a\0b")
+    assert await texts(MemoryKeeper(database, files)) == {NOTE: "ab"}
 
 
 # --- Snapshots ---
@@ -161,7 +183,7 @@ def mind_with(
     database: Database, files: FakeFiles, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Mind:
     monkeypatch.setattr(Voice, "today", lambda _self, _now=None: clock.day)
-    return Mind(database, Voice(), Shelf(), MemoryKeeper(database, files))
+    return Mind(database, Voice(), Shelf(), MemoryKeeper(database, files), stale_seconds=0.0)
 
 
 async def test_the_prompt_is_the_same_to_the_byte_until_it_is_renewed(
@@ -186,6 +208,39 @@ async def test_the_prompt_is_the_same_to_the_byte_until_it_is_renewed(
     assert "and again" in await mind.system(scope(session, 9), session)
 
 
+async def test_what_could_not_be_read_is_shown_as_soon_as_it_can_be(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An executor that is late costs a turn its memory and not the day; no byte moves till then."""
+    session, files = await session_of(database), FakeFiles()
+    files.write("memory/MEMORY.md", "a fact")
+    files.fault = ExecutorUnavailable("not yet", "")
+    mind = mind_with(database, files, Clock(), monkeypatch)
+    without = await mind.system(scope(session, 0), session)
+    assert "nothing is known" in without
+    assert await mind.system(scope(session, 0), session) == without
+    files.fault = None
+    whole = await mind.system(scope(session, 0), session)
+    assert "a fact" in whole
+    files.fault = ExecutorUnavailable("gone", "")
+    assert await mind.system(scope(session, 0), session) == whole
+
+
+async def test_files_that_cannot_be_read_are_not_asked_for_by_every_turn(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look would cost a message a connection, or two seconds where a job holds the files."""
+    session, files = await session_of(database), FakeFiles()
+    files.fault = ExecutorUnavailable("none here", "")
+    mind = evolve(mind_with(database, files, Clock(), monkeypatch), stale_seconds=60.0)
+    without = await mind.system(scope(session, 0), session)
+    asked = len(files.asked)
+    assert await mind.system(scope(session, 0), session) == without
+    assert len(files.asked) == asked > 0
+    await mind.system(scope(session, 9), session)
+    assert len(files.asked) > asked, "another conversation looks for itself"
+
+
 async def test_a_preview_shows_the_prompt_and_renews_nothing(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +250,7 @@ async def test_a_preview_shows_the_prompt_and_renews_nothing(
     mind = mind_with(database, files, Clock(), monkeypatch)
     shown = await mind.upcoming(session)
     assert shown is not None
-    assert await database.read(rows.snapshot, Period(session, f"{session}-0", "2026-03-01")) is None
+    assert await database.read(rows.last_snapshot, session) == rows.NONE
     assert shown.shown([], 20_000)["messages"] == [
         {"role": "system", "content": await mind.system(scope(session, 0), session)}
     ]
@@ -223,22 +278,27 @@ def running() -> Iterator[harness.Running]:
 async def test_what_a_job_writes_is_read_from_the_real_workspace(
     database: Database, running: harness.Running
 ) -> None:
-    """Bytes that are no text are replaced, links and directories of such names are no memory."""
+    """Bytes that are no text are replaced; links and directories of such names are no memory.
+
+    A file that the executor refuses, here for its second name, keeps nobody from the others.
+    """
     await session_of(database)
     client: ExecutorClient = running.client
     keeper = MemoryKeeper(database, client.files)
-    assert await keeper.texts(ADDRESS, "memory-1", TODAY) == ({}, "")
+    there = evolve(ADDRESS, kept_workspace="memory-1")
+    assert await keeper.texts(there, TODAY) == ({}, "")
     code = (
         "import os\nos.makedirs('memory/2026-02-27.md')\n"
         "open('memory/MEMORY.md', 'wb').write(b'a fact \\xff')\n"
         f"open('{NOTE}', 'w').write('today')\n"
         "os.symlink('/etc/passwd', 'memory/2026-02-28.md')\n"
+        "open('other', 'w').write('x')\nos.link('other', 'memory/2026-02-26.md')\n"
         "open('memory/2024-01-01.md', 'w').write('old')\n"
     )
     result = await client.run(Job("python", code, "memory-1"))
     assert result.code == 0, result
     expected = {"memory/MEMORY.md": "a fact \N{REPLACEMENT CHARACTER}", NOTE: "today"}
-    assert await keeper.texts(ADDRESS, "memory-1", TODAY) == (expected, "")
+    assert await keeper.texts(there, TODAY) == (expected, "")
     seen = await database.read(rows.known, ADDRESS)
     assert seen.revision is not None
     assert (await client.files("memory-1").stat("memory")).revision == seen.revision

@@ -199,6 +199,15 @@ async def test_a_forward_joins_the_comment_before_it(bench: Bench) -> None:
     ]
 
 
+async def test_a_forward_of_another_person_does_not_join(bench: Bench) -> None:
+    """In a group; it would be done on the account of who wrote the comment."""
+    await bench.say("what do you think of this?", chat=-100)
+    bob = {"id": 2, "is_bot": False, "first_name": "Bob"}
+    await bench.say("a story", chat=-100, forward_origin={"type": "user"}, **{"from": bob})
+    assert [turn for turn, _ in await bench.texts()] == [1, 2]
+    assert len(set(await bench.all("SELECT payer_id FROM turns"))) == 2
+
+
 async def test_a_forward_of_its_own_is_a_turn_of_its_own(bench: Bench) -> None:
     await bench.say("good morning", date=1000)
     await bench.say("a long story", date=1100, forward_origin={"type": "user"})

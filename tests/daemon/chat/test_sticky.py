@@ -7,7 +7,8 @@ from pathlib import Path
 import trio
 
 from agent.fallback import Models
-from agent.model import ModelOptions, OpenAIModel
+from agent.model import OpenAIModel
+from agent.request import ModelOptions
 from daemon.chat.sticky import Sticky
 from daemon.demo.http import Request, Response, serve
 from daemon.store import people

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from agent.parts import Takes
+from agent.specialists import Specialist
+from agent.tools.view import NO_PICTURES
+from agent.transcript import CallRequest
 from daemon.chat.toolset import Scope, Toolset
+from daemon.shelf import Holding, Shelf
 from daemon.store.db import Database, open_database
 from daemon.store.values import Address, Place
 from executor.client import ExecutorClient
@@ -66,6 +71,30 @@ async def test_calls_that_touch_files_wait_for_each_other(database: Database) ->
     queues = {registry.queue(name) for name in (*FILE_TOOLS, "transcribe_audio", "bash")}
     assert len(queues) == 1
     assert queues != {""}
+
+
+async def test_a_specialist_looks_with_the_eyes_of_its_own_model(database: Database) -> None:
+    """Whether the configured one sees is no matter then, either way."""
+    holding = Holding(
+        specialists={
+            "painter": Specialist("painter", "Looks.", "Look.", model="seeing"),
+            "scribe": Specialist("scribe", "Writes.", "Write."),
+        }
+    )
+    toolset = Toolset(
+        ExecutorClient("/nowhere"),
+        database,
+        shelf=Shelf(holding=holding),
+        sees=lambda model: Takes(images=model == "seeing"),
+    )
+    look = CallRequest("c", "view_file", '{"path": "plot.png"}')
+    told = {
+        name: (await toolset.registry(evolve(SCOPE, specialist=name)).run(look)).text
+        for name in ("painter", "scribe", "")
+    }
+    assert NO_PICTURES not in told["painter"], "it went as far as the executor, which is not there"
+    assert NO_PICTURES in told["scribe"]
+    assert NO_PICTURES in told[""]
 
 
 def _all(database: Database) -> Toolset:

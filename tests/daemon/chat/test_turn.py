@@ -19,14 +19,14 @@ from daemon.chat.drafts import CROWDED, WORDLESS
 from daemon.chat.journal import TurnJournal, Wakes
 from daemon.chat.memory import MemoryKeeper
 from daemon.chat.mind import Mind
-from daemon.chat.toolset import workspace_key
 from daemon.spool import Spool
 from daemon.store import boots, journal, people, turnrow, turns
 from daemon.store.db import Database, open_database
 from daemon.store.turns import MAX_ATTEMPTS
 from daemon.store.values import Claim, Place
-from executor.client import ExecutorClient, FileClient, Job, Result
+from executor.client import Job, Result
 from executor.messages import Artifact, parse_workspace
+from tests.daemon.chat.fakefiles import FakeFiles
 from tests.daemon.chat.turnbench import Bench, bench_with
 
 SUM = CallRequest("c1", "calculate_expression", '{"expression": "2 + 2"}')
@@ -461,7 +461,7 @@ async def test_topics_of_a_chat_share_its_workspace_and_chats_do_not(
 
     async def key(place: Place) -> str:
         turn = await bench.say("x", place)
-        return workspace_key((await database.read(journal.read_pages, turn.id)).address)
+        return (await database.read(journal.read_pages, turn.id)).address.workspace
 
     one = await key(Place("telegram", "42", "-1001", "7"))
     two = await key(Place("telegram", "42", "-1001", "8"))
@@ -511,9 +511,9 @@ async def test_memory_is_looked_at_after_work_and_not_after_talk(
     bench = await bench_with(database, tmp_path, Answer("hi"), Answer("", (SUM,)), Answer("4"))
     looked: list[str] = []
 
-    def files(workspace: str) -> FileClient:
+    def files(workspace: str) -> FakeFiles:
         looked.append(workspace)
-        return ExecutorClient(str(tmp_path / "none.sock")).files(workspace)
+        return FakeFiles()
 
     mind = Mind(database, keeper=MemoryKeeper(database, files))
     bench.runner = evolve(bench.runner, mind=mind)

@@ -342,3 +342,36 @@ async def test_stop_reaches_the_background_when_nothing_else_runs(database: Data
     said = [text for text in await bench.parts() if "top" in text]
     assert said[-1] == "There is nothing to stop."
     assert not await bench.all("SELECT 1 FROM turns WHERE state <> 'ended'")
+
+
+class Idler(FakeModel):
+    """Never answers the child."""
+
+    async def complete(self, messages: Any, tools: Any, *, on_text: Any = None) -> Answer:
+        if messages[-1]["content"] == "cook beer":
+            self.asked.append(messages)
+            await trio.sleep_forever()
+        return await super().complete(messages, tools, on_text=on_text)
+
+
+async def test_the_conversation_hears_of_a_task_that_was_stopped(database: Database) -> None:
+    """As it would have heard of the answer: with what is said next, and by no call of its own."""
+    bench = await bench_with(database)
+    model = Idler(Answer("", (BREW,)), Answer("It brews."))
+    bench.runner = attrs.evolve(bench.runner, model=model)
+    await bench.say("brew")
+    async with bench.running():
+        await bench.answered(1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await command(bench, "stop")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+    assert await bench.parts() == ["It brews.", "Stopped in the background: 1."]
+    assert len(model.asked) == 3, "the turn's two and the task's one"
+    later = await bench_with(database, Answer("There is none."))
+    await later.say("is the beer done?")
+    async with later.running():
+        await later.answered(3)
+    (request,) = later.model.asked
+    (told,) = [each for each in request if "[beer]" in str(each["content"])]
+    assert told["role"] == "assistant"
+    assert "Stopped by /stop before it was done" in str(told["content"])

@@ -43,6 +43,7 @@ class FakeModel:
         tools: Sequence[dict[str, Any]],
         *,
         on_text: Callable[[str], None] | None = None,
+        may_call: bool = True,
     ) -> Answer:
         self.asked.append(messages)
         answer = self.answers.pop(0)

@@ -51,6 +51,12 @@ def test_words_are_found_whatever_their_case_accents_and_ends(
     assert found(index, query) == [1]
 
 
+@pytest.mark.parametrize("query", ["m++", "w.", "jam-m", "mi!!", "(k)"])
+def test_signs_make_no_word_longer(index: sqlite3.Connection, query: str) -> None:
+    """A letter or two stand for no others, whatever stands beside them."""
+    assert found(index, query) == []
+
+
 def test_all_words_are_wanted_or_any(index: sqlite3.Connection) -> None:
     """One that is nowhere makes the strict question fail, and not the loose one."""
     assert found(index, "milk elephant") == []

@@ -12,10 +12,11 @@ from agent.context import build_messages
 from agent.fitting import OMITTED
 from agent.transcript import Answer, Assistant, CallRequest, User
 from daemon.demo.chatrules import check_request
-from daemon.store import history, journal, outbox, people, reach, turns
-from daemon.store.history import Extent
+from daemon.store import boots, compactions, history, journal, money, outbox, people, reach, turns
+from daemon.store.compactions import New
+from daemon.store.history import Extent, Trimmed
 from daemon.store.outbox import Draft
-from daemon.store.values import Place
+from daemon.store.values import Claim, Place
 
 HERE = Place("telegram", "42", "1")
 
@@ -47,7 +48,7 @@ def test_a_trim_keeps_the_newest_turns_whole(db: sqlite3.Connection, session: st
     for text in "abcd":
         exchange(db, session, text)
     now = begin(db, session, "trim")
-    assert history.trim(db, now, 2) == (2, 2)
+    assert history.trim(db, now, 2) == Trimmed(2, 2, summary=False)
     pages = journal.read_pages(db, now)
     assert said(db, now) == ["c", "d"]
     assert [len(e.calls) for e in pages.history if isinstance(e, Assistant)] == [1, 0, 1, 0]
@@ -59,9 +60,32 @@ def test_the_running_turn_is_never_trimmed(db: sqlite3.Connection, session: str)
     """Keeping none leaves it, and it is in the context of the next."""
     exchange(db, session, "a")
     now = begin(db, session, "trim")
-    assert history.trim(db, now, 0) == (0, 1)
+    assert history.trim(db, now, 0) == Trimmed(0, 1, summary=False)
     assert journal.read_pages(db, now).turn == (User("trim", 1.0),)
     assert said(db, begin(db, session, "next")) == ["trim"]
+
+
+def sum_up(db: sqlite3.Connection, session: str, through: int) -> None:
+    claim = Claim(through, boots.begin(db, "test", 0.0), first=False, seen=0)
+    address = journal.read_address(db, through)
+    call = money.intend(db, claim, address, money.Request("m", 5), 1.0)
+    compactions.keep(db, New(session, through, 1, "in short", call, 9, 3), 1.0)
+
+
+@pytest.mark.parametrize(("keep", "gone"), [(0, True), (2, True), (3, False), (9, False)])
+def test_a_summary_is_out_before_the_turns_that_follow_it(
+    db: sqlite3.Connection, session: str, keep: int, gone: bool
+) -> None:
+    """It stands for what is older than all of them; who keeps more keeps it, too."""
+    sum_up(db, session, exchange(db, session, "long ago"))
+    for text in "ab":
+        exchange(db, session, text)
+    now = begin(db, session, "trim")
+    assert history.extents(db, now)[0].summarised
+    trimmed = history.trim(db, now, keep)
+    assert trimmed == Trimmed(min(keep, 2), 2 - min(keep, 2), gone)
+    assert history.extents(db, now)[0].summarised is not gone
+    assert journal.read_pages(db, now).summary == ("" if gone else "in short")
 
 
 def test_a_trim_begins_no_new_conversation(db: sqlite3.Connection, session: str) -> None:
@@ -79,8 +103,8 @@ def test_what_is_out_stays_out(db: sqlite3.Connection, session: str) -> None:
         exchange(db, session, text)
     now = begin(db, session, "trim")
     history.trim(db, now, 1)
-    assert history.trim(db, now, 1) == (1, 0)
-    assert history.trim(db, now, 9) == (1, 0)
+    assert history.trim(db, now, 1) == Trimmed(1, 0, summary=False)
+    assert history.trim(db, now, 9) == Trimmed(1, 0, summary=False)
     assert said(db, now) == ["c"]
     people.begin_again(db, session)
     assert said(db, begin(db, session, "next")) == []
@@ -142,7 +166,7 @@ def test_a_child_turn_is_no_part_of_a_session_s_history(
     assert said(db, now) == ["a"]
     assert "lost" not in str(pages)
     assert history.extents(db, now)[1].turns == 2
-    assert history.trim(db, now, 5) == (1, 0)
+    assert history.trim(db, now, 5) == Trimmed(1, 0, summary=False)
 
 
 def test_children_do_not_shorten_the_history(
@@ -163,7 +187,7 @@ def test_a_child_turn_reads_itself_alone(db: sqlite3.Connection, session: str) -
     make_child(db, child)
     pages = journal.read_pages(db, child)
     assert (pages.history, pages.turn) == ((), (User("task"),))
-    assert history.trim(db, child, 0) == (0, 0)
+    assert history.trim(db, child, 0) == Trimmed(0, 0, summary=False)
     assert said(db, begin(db, session, "next")) == ["a"]
 
 

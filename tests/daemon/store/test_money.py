@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.budget import FREE, Price, Tariff
+from agent.ports import Subtask
 from agent.transcript import Answer, CallRequest, Usage
-from daemon.store import boots, journal, money, people, turns
+from daemon.store import boots, children, journal, money, people, turns
 from daemon.store.db import migrate
 from daemon.store.values import Address, Claim, Place
 
@@ -150,6 +151,17 @@ def test_the_price_is_that_of_the_model_which_answered(desk: Desk) -> None:
     assert cost == pytest.approx(0.002)
 
 
+def test_what_a_stand_in_lost_has_its_own_price(desk: Desk) -> None:
+    """A dear one behind a cheap one would else be lost for nothing."""
+    dear = Price(model="dear", input=100.0, output=100.0)
+    rules = Tariff((MINI, dear), UNLIMITED)
+    lost = (Usage(700, 0, 70, model="dear"), Usage(model="dear"), Usage(model="other"), Usage())
+    money.settle(desk.db, desk.call(rules), None, "cut", NOON, tariff=rules, lost=lost)
+    cost, tokens = desk.row("SELECT cost, tokens FROM model_calls")
+    assert cost == pytest.approx(0.077 + 0.11 + 0.002 + 0.002)
+    assert tokens == 770 + 3 * 1100
+
+
 def test_without_prices_there_are_no_costs(desk: Desk) -> None:
     """Not zero: nobody knows them."""
     rules = attrs.evolve(tariff(), prices=())
@@ -196,6 +208,34 @@ def test_a_heartbeat_has_a_smaller_one(desk: Desk) -> None:
     desk.call(rules)
     with pytest.raises(money.OverBudget, match="for one heartbeat"):
         desk.call(rules, cause="heartbeat")
+
+
+def test_what_a_heartbeat_has_others_do_is_in_its_budget(desk: Desk) -> None:
+    """Else each look at a file could begin tasks with the budget of a person's message."""
+    rules = tariff(turn_tokens=5000, heartbeat_tokens=2500)
+    request = money.Request("mini", 1000, rules)
+    claim, address = desk.turn("heartbeat")
+    child = children.begin(desk.db, claim.turn_id, 0, Subtask("look", "look"), NOON)
+    theirs = attrs.evolve(claim, turn_id=child.id)
+    money.intend(desk.db, claim, address, request, NOON)
+    money.intend(desk.db, theirs, address, request, NOON)
+    for who in (claim, theirs):
+        with pytest.raises(money.OverBudget, match="for one heartbeat"):
+            money.intend(desk.db, who, address, request, NOON)
+    desk.call(rules, cause="heartbeat")
+
+
+def test_a_specialist_has_the_smaller_of_two_budgets(desk: Desk) -> None:
+    """Its own and a turn's, over all calls of the task."""
+    claim, address = desk.turn()
+    own = attrs.evolve(tariff(turn_tokens=3000), task_tokens=1500)
+    money.intend(desk.db, claim, address, money.Request("mini", 1000, own), NOON)
+    with pytest.raises(money.OverBudget, match="of this specialist"):
+        money.intend(desk.db, claim, address, money.Request("mini", 1000, own), NOON)
+    wide = attrs.evolve(own, task_tokens=100_000)
+    money.intend(desk.db, claim, address, money.Request("mini", 1000, wide), NOON)
+    with pytest.raises(money.OverBudget, match="for one task of 3,000"):
+        money.intend(desk.db, claim, address, money.Request("mini", 1000, wide), NOON)
 
 
 def test_an_agent_has_a_budget_over_all_people(desk: Desk) -> None:

@@ -110,6 +110,21 @@ def test_lists_come_in_pieces(db: sqlite3.Connection) -> None:
     ]
 
 
+def test_words_are_found_within_texts_without_spaces(db: sqlite3.Connection) -> None:
+    """In pieces, the newest first; all the words, or else any of them; of this home alone."""
+    tokyo, hotel = "\u6771\u4eac", "\u65c5\u9928"
+    save(db, "a", f"\u5728{tokyo}\u7684{hotel}")
+    save(db, f"b{tokyo}", "x", now=2.0)
+    save(db, "c", f"\u5728{tokyo}", home=THERE)
+    notes.save(db, HERE, Note("d", tokyo, 1.0, 2.5))
+    assert titles(notes.search(db, HERE, tokyo, ALL, 3.0)) == [f"b{tokyo}", "a"]
+    second = notes.search(db, HERE, tokyo, Cut(1, 1), 3.0)
+    assert (titles(second), second.total) == (["a"], 2)
+    assert titles(notes.search(db, HERE, f"{hotel}, {tokyo}", ALL, 3.0)) == ["a"]
+    assert notes.search(db, HERE, f"{tokyo} \u5348\u9910", ALL, 3.0).total == 2
+    assert notes.search(db, HERE, "\u5348\u9910", ALL, 3.0).total == 0
+
+
 def test_a_group_that_moves_takes_its_notes_along(db: sqlite3.Connection) -> None:
     """Under its new id they are found, too."""
     save(db, "a", "words")

@@ -11,8 +11,8 @@ import pytest
 from agent.budget import Price, Tariff
 from agent.ports import Subtask
 from agent.sizes import Sizes
-from agent.transcript import Answer, CallRequest
-from daemon.chat import compaction, recovery
+from agent.transcript import Answer, CallRequest, View
+from daemon.chat import recovery, summing
 from daemon.store import (
     approvals,
     boots,
@@ -31,6 +31,7 @@ from daemon.store import (
     turnrow,
     turns,
     usage,
+    views,
 )
 from daemon.store.notes import Cut, Note
 from daemon.store.outbox import HOLD_AFTER, Draft, Part, destination_of
@@ -51,6 +52,7 @@ SMALL = {
     "compacting_wanted",
     "outbox_due",
     "outbox_trouble",
+    "views_kept",
 }
 HISTORY = {"inbox", "turns", "messages", "tool_calls", "model_calls", "outbox", "compactions"} | {
     "approvals",
@@ -59,6 +61,8 @@ HISTORY = {"inbox", "turns", "messages", "tool_calls", "model_calls", "outbox", 
     "child",
     "notes",
     "memory_files",
+    "views",
+    "v",
     "t",  # the turns, where they are joined with what belongs to them
     "m",
 }
@@ -90,7 +94,7 @@ def work(db: sqlite3.Connection) -> int:
     user = people.ensure_user(db, "telegram", "1", "Ada", 0.0)
     session = people.ensure_session(db, HERE, 0.0)
     turns.gathering(db, session, "text 1")
-    turns.unanswered(db, session, 0.0)
+    turns.unanswered(db, session, 0.0, None)
     turn = turns.create(db, session, text="hi", asked_at=1.0, now=1.0, payer_id=user)
     address = journal.read_pages(db, turn.id).address
     journal.hold(db, Claim(turn.id, boot, first=True, seen=NEVER), 1.0)
@@ -101,12 +105,24 @@ def work(db: sqlite3.Connection) -> int:
     (tool,) = journal.add_answer(db, turn.id, Answer("", (CallRequest("a", "b", "{}"),)), 1.0)
     journal.intend_tool_call(db, claim, tool.id, 1.0)
     journal.finish_tool_call(db, claim, tool.id, "result", 2.0, failed=False)
+    look(db, turn.id, tool.id)
     journal.release(db, claim, 1.0)
     turns.begin_afresh(db, turn.id)
     turns.ripen(db, 2.0)
     turns.stop(db, session, 2.0)
     people.begin_again(db, session)
     return turn.id
+
+
+def look(db: sqlite3.Connection, turn_id: int, call_id: int) -> None:
+    """A picture beside a result, up to the end of its file."""
+    shown = [View("a.png", "image/png", "8x6", 255, b"data", "key")]
+    assert views.fit(db, turn_id, shown)
+    views.add_to_result(db, call_id, shown)
+    ((message_id, _),) = views.of_turn(db, turn_id).items()
+    views.follow(db, turn_id, [message_id], [message_id])
+    views.files(db)
+    views.forget(db, views.over(db) | {"key"})
 
 
 def send(db: sqlite3.Connection, turn_id: int) -> None:
@@ -141,13 +157,13 @@ def sum_up(db: sqlite3.Connection) -> None:
     compactions.want(db, session, 1.0)
     compactions.wanted(db)
     sizes = Sizes()
-    case = compaction.find(db, session, sizes, 3.0)
+    case = summing.find(db, session, sizes, 3.0)
     assert case is not None
-    means = compaction.Means(NotImplemented, "model", NotImplemented)
-    call = compaction.intend(db, case, money.Request("model", 5), boot, 3.0)
+    terms = summing.Terms()
+    call = summing.intend(db, case, money.Request("model", 5), boot, 3.0)
     new = compactions.New(session, turn.id, 1, "summary", call, 9, 3)
-    assert compaction.put(db, case, new, Answer("summary"), means, 4.0)
-    assert compaction.find(db, session, sizes, 5.0) is None
+    assert summing.put(db, case, new, Answer("summary"), terms, 4.0)
+    assert summing.find(db, session, sizes, 5.0) is None
     usage.of_person(db, user, Tariff(), 5.0)
     journal.read_pages(db, turn.id)
 
@@ -159,6 +175,9 @@ def remember(db: sqlite3.Connection, turn_id: int) -> None:
     notes.newest(db, HOME, Cut(5, 0), 2.0)
     assert notes.search(db, HOME, "words", Cut(5, 0), 2.0).total == 1
     assert len(search.search(db, Question(HOME, "hi words", NEVER, 2.0), 5).hits) == 2
+    unspaced = "\u6771\u4eac \u65c5"
+    assert notes.search(db, HOME, unspaced, Cut(5, 0), 2.0).total == 0
+    assert search.search(db, Question(HOME, unspaced, NEVER, 2.0), 5).hits == ()
     notes.delete(db, HOME, "title", 2.0)
     notes.prune(db, 9.0)
     history.extents(db, turn_id)
@@ -196,8 +215,8 @@ def wait(db: sqlite3.Connection) -> None:
 
 
 def beat(db: sqlite3.Connection) -> None:
-    heartbeats.take_due(db, 5.0, 10.0)
-    due, *_ = heartbeats.take_due(db, 5.0, 20.0)
+    heartbeats.due(db, 5.0, 10.0)
+    due, *_ = heartbeats.due(db, 5.0, 20.0)
     heartbeats.begin(db, due, "look", 20.0)
     assert heartbeats.begin(db, due, "look", 20.0) is None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -184,7 +186,100 @@ def test_a_copy_made_by_vacuum_is_in_step(db: sqlite3.Connection, say: Say) -> N
     assert [hit.excerpt for hit in look(db, "word c").hits] == ["word of c"] * 2
 
 
-TEXT = st.text(st.characters(exclude_categories=()), max_size=40)
+def test_what_goes_while_it_is_searched_for_is_not_found(
+    db: sqlite3.Connection, path: Path, say: Say
+) -> None:
+    """A writer may take a note away between the index's answer and the look at its row."""
+    say("the fern")
+    notes.save(db, HOME, Note("plants", "the fern", 1.0, None))
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        db.set_trace_callback(
+            lambda statement: (
+                writer.execute("DELETE FROM notes") if "SELECT title" in statement else 0
+            )
+        )
+        assert sources(look(db, "fern")) == {"said to you"}
+
+
+# --- Scripts without spaces between words ---
+
+TOKYO = "\u6771\u4eac"
+HOTEL = "\u65c5\u9928"
+CHINESE = f"\u6211\u5011\u5728{TOKYO}\u7684{HOTEL}\u4f4f\u4e86\u4e09\u665a\u3002"
+JAPANESE = "\u6628\u65e5\u30db\u30c6\u30eb\u3092\u4e88\u7d04\u3057\u307e\u3057\u305f"
+KOREAN = "\uc5b4\uc81c \uc11c\uc6b8\uc5d0\uc11c \ub9cc\ub0ac\uc5b4\uc694"
+THAI = "\u0e09\u0e31\u0e19\u0e01\u0e34\u0e19\u0e02\u0e49\u0e32\u0e27\u0e41\u0e25\u0e49\u0e27"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (CHINESE, TOKYO),
+        (CHINESE, f"{HOTEL}\u3001{TOKYO}"),
+        (JAPANESE, "\u30db\u30c6\u30eb"),
+        (THAI, "\u0e02\u0e49\u0e32\u0e27"),
+        (KOREAN, "\uc11c\uc6b8"),
+        (f"Grand HOTEL {TOKYO}\u5ba4 100%", f"hotel 100% {TOKYO}"),
+    ],
+)
+def test_a_word_is_found_within_a_text_without_spaces(
+    db: sqlite3.Connection, say: Say, text: str, word: str
+) -> None:
+    """In all that a chat has, strictly, and seen in the piece that is shown."""
+    padding = "\u65e5\u672c" * 300 if text != THAI else "x " * 300
+    say(f"{padding}{text}{padding}", now=3.0)
+    notes.save(db, HOME, Note("a", text, 4.0, None))
+    notes.save(db, HOME, Note(text, "b", 4.0, None))
+    write_file(db, "memory/MEMORY.md", text)
+    found = look(db, word)
+    assert sources(found) == {
+        "said to you",
+        "note 'a'",
+        f"note {text!r}",
+        "file 'memory/MEMORY.md'",
+    }
+    assert (found.loose, found.partly) == (False, False)
+    (said,) = [hit for hit in found.hits if hit.source == "said to you"]
+    assert text[:5] in said.excerpt
+
+
+def test_some_of_such_words_are_better_than_none(db: sqlite3.Connection, say: Say) -> None:
+    """Those with the most of them first, then the newest; with all of them, no others."""
+    say(TOKYO, now=1.0)
+    say(HOTEL, now=2.0)
+    say(f"{HOTEL}x{TOKYO}", now=3.0)
+    say(HOTEL, now=4.0)
+    found = look(db, f"{TOKYO} {HOTEL} \u5348\u9910")
+    assert ([hit.at for hit in found.hits], found.loose) == ([3.0, 4.0, 2.0, 1.0], True)
+    assert [hit.at for hit in look(db, f"{TOKYO} {HOTEL}").hits] == [3.0]
+    assert look(db, "\u5348\u9910").hits == ()
+
+
+def test_such_words_are_not_found_elsewhere_either(db: sqlite3.Connection, say: Say) -> None:
+    """Not in other chats, in the question itself, in what tools did, and in expired notes."""
+    say(CHINESE, THERE)
+    notes.save(db, HOME, Note("a", CHINESE, 1.0, 99.0))
+    asking = say(CHINESE)
+    child = say("unrelated")
+    db.execute("UPDATE turns SET lane = 'child' WHERE id = ?", (child,))
+    turns.add_user_message(db, child, CHINESE, 1.0)
+    assert look(db, TOKYO, asking=asking).hits == ()
+
+
+def test_a_long_past_is_looked_through_in_part(
+    db: sqlite3.Connection, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest of it, which is said."""
+    monkeypatch.setattr(search, "MOST_READ", 2)
+    for now in (1.0, 2.0):
+        say(CHINESE, now=now)
+    assert not look(db, TOKYO).partly
+    say(CHINESE, now=3.0)
+    found = look(db, TOKYO)
+    assert ([hit.at for hit in found.hits], found.partly) == ([3.0, 2.0], True)
+
+
+TEXT = st.text(st.characters(exclude_categories=()) | st.sampled_from(f"%_{CHINESE}"), max_size=40)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)

@@ -29,9 +29,12 @@ def session(db: sqlite3.Connection) -> str:
     return people.ensure_session(db, PLACE, 0.0)
 
 
+def ada(db: sqlite3.Connection) -> str:
+    return people.ensure_user(db, "telegram", "1", "Ada", 1.0)
+
+
 def begin(db: sqlite3.Connection, session: str, text: str = "hello", now: float = 1.0) -> TurnRow:
-    payer = people.ensure_user(db, "telegram", "1", "Ada", now)
-    return turns.create(db, session, text=text, asked_at=now, now=now, payer_id=payer)
+    return turns.create(db, session, text=text, asked_at=now, now=now, payer_id=ada(db))
 
 
 def claim(db: sqlite3.Connection, turn: TurnRow, boot: str, *, first: bool = True) -> Claim:
@@ -287,17 +290,17 @@ def test_only_a_turn_without_an_answer_can_be_given_more(
     db: sqlite3.Connection, session: str, boot: str
 ) -> None:
     turn = begin(db, session, now=10.0)
-    assert turns.unanswered(db, session, 9.0) is not None
-    assert turns.unanswered(db, session, 11.0) is None
+    assert turns.unanswered(db, session, 9.0, ada(db)) is not None
+    assert turns.unanswered(db, session, 11.0, ada(db)) is None
     claim(db, turn, boot)
-    assert turns.unanswered(db, session, 9.0) is not None
+    assert turns.unanswered(db, session, 9.0, ada(db)) is not None
     journal.add_answer(db, turn.id, Answer("", (BASH,)), 3.0)
-    assert turns.unanswered(db, session, 9.0) is None
+    assert turns.unanswered(db, session, 9.0, ada(db)) is None
 
 
 def test_only_the_latest_turn_can_be_given_more(db: sqlite3.Connection, session: str) -> None:
     begin(db, session, now=10.0)
     later = begin(db, session, now=10.0)
-    found = turns.unanswered(db, session, 9.0)
+    found = turns.unanswered(db, session, 9.0, ada(db))
     assert found is not None
     assert found.id == later.id
