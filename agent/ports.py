@@ -211,6 +211,30 @@ class ToolOutcome:
     shown: tuple[View, ...] = ()
 
 
+@frozen
+class Extent:
+    """So many turns (a message and all that was done for it), and the first one's time.
+
+    Characters are those of messages and of calls; `summarised` if a summary
+    stands before them, whose characters are counted.
+    """
+
+    turns: int
+    messages: int
+    characters: int
+    since: float | None
+    summarised: bool = False
+
+
+@frozen
+class Trimmed:
+    """How many earlier turns a trim has kept, and put out; `summary` if one went with them."""
+
+    kept: int
+    out: int
+    summary: bool = False
+
+
 class Toolbox(Protocol):
     """The tools of one turn."""
 

@@ -158,20 +158,7 @@ class Daemon:
         self.compactor = Compactor(
             self.database, self.boot, self._means, self.sizing.sure, self.outbox.wake
         )
-        self.router = Router(
-            self.database,
-            self.account,
-            Access(
-                frozenset(config.telegram.allowed_users), frozenset(config.telegram.allowed_chats)
-            ),
-            self.lanes,
-            self.outbox.wake,
-            self._report_lines,
-            config.agent.while_busy,
-            compact=self.compactor.look,
-            tariff=config.tariff,
-            owner=config.telegram.owner,
-        )
+        self.router = self._router()
         self.poll = Poll(
             self.database,
             self.polling,
@@ -191,6 +178,23 @@ class Daemon:
         )
         if self.mcp is not None:
             self.report.mcp = self.mcp.lines
+
+    def _router(self) -> Router:
+        config = self.config
+        return Router(
+            self.database,
+            self.account,
+            Access(
+                frozenset(config.telegram.allowed_users), frozenset(config.telegram.allowed_chats)
+            ),
+            self.lanes,
+            self.outbox.wake,
+            self._report_lines,
+            config.agent.while_busy,
+            compact=self.compactor.look,
+            tariff=config.tariff,
+            owner=config.telegram.owner,
+        )
 
     async def _run_turn(self, turn: TurnRow) -> TurnState:
         return await (await self.turns.get()).run(turn)

@@ -4,34 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Protocol
 
-from attrs import frozen
-
 from agent.context import BYTES_PER_TOKEN
+from agent.ports import Extent, Trimmed
 from agent.tools.notes import minute
 from agent.tools.registry import Kind, Tool, ToolError, tool
-
-
-@frozen
-class Extent:
-    """So many turns (a message and all that was done for it), and the first one's time.
-
-    `summarised` if a summary stands before them, whose characters are counted.
-    """
-
-    turns: int
-    messages: int
-    characters: int
-    since: float | None
-    summarised: bool = False
-
-
-@frozen
-class Trimmed:
-    """How many earlier turns a trim has kept, and put out; `summary` if one went with them."""
-
-    kept: int
-    out: int
-    summary: bool = False
 
 
 class History(Protocol):

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from attrs import astuple, frozen
+from attrs import frozen
 
-from agent.tools.history import Extent, Trimmed
+from agent.ports import Extent, Trimmed
 from agent.tools.memory import Passage, Passages
 from agent.tools.notes import NoRoom, Note
 from daemon.store import history, notes, search
@@ -59,11 +59,10 @@ class Records:
     # --- The past ---
 
     async def extents(self) -> tuple[Extent, Extent]:
-        context, stored = await self.database.read(history.extents, self.turn_id)
-        return Extent(*astuple(context)), Extent(*astuple(stored))
+        return await self.database.read(history.extents, self.turn_id)
 
     async def trim(self, keep: int) -> Trimmed:
-        return Trimmed(*astuple(await self.database.write(history.trim, self.turn_id, keep)))
+        return await self.database.write(history.trim, self.turn_id, keep)
 
     async def search(self, query: str, limit: int) -> Passages:
         question = search.Question(self.home, query, self.turn_id, time.time())

@@ -4,32 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from attrs import frozen
-
+from agent.ports import Extent, Trimmed
 from daemon.store.reach import REACHED, Reach, reach_of
-
-
-@frozen
-class Extent:
-    """So many turns, their messages, the characters of these and of calls, the first's time.
-
-    `summarised` if a summary stands before them, whose characters are counted.
-    """
-
-    turns: int
-    messages: int
-    characters: int
-    since: float | None
-    summarised: bool = False
-
-
-@frozen
-class Trimmed:
-    """How many earlier turns a trim has kept, and put out; `summary` if one went with them."""
-
-    kept: int
-    out: int
-    summary: bool
 
 
 def extents(db: sqlite3.Connection, turn_id: int) -> tuple[Extent, Extent]:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from agent.context import build_messages
 from agent.fitting import OMITTED
+from agent.ports import Extent, Trimmed
 from agent.transcript import Answer, Assistant, CallRequest, User
 from daemon.demo.chatrules import check_request
 from daemon.store import boots, compactions, history, journal, money, outbox, people, reach, turns
 from daemon.store.compactions import New
-from daemon.store.history import Extent, Trimmed
 from daemon.store.outbox import Draft
 from daemon.store.values import Claim, Place
 
