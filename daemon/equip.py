@@ -71,10 +71,9 @@ async def _recalled(settings: config.Config) -> tuple[Server, ...]:
     """The servers of the configuration with what they have listed last; none is started."""
     if not settings.mcp:
         return ()
-    from daemon.main import MCP  # noqa: PLC0415  (which imports this module)
     from daemon.mcpservers import McpServers  # noqa: PLC0415  (only where there are any)
 
-    servers = McpServers.of(settings.mcp, Health(), settings.state_dir / MCP).servers.values()
+    servers = McpServers.of(settings.mcp, Health(), settings.state_dir).servers.values()
     for each in servers:
         await each.recall()
     return tuple(servers)

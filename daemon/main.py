@@ -60,7 +60,6 @@ if TYPE_CHECKING:
 
 DATABASE = "famulus.db"
 SPOOL = "spool"
-MCP = "mcp"
 PRUNE_SECONDS = 3600.0
 # The share of the grace that turns may not use up: a send that is cut off needs a label later.
 KEPT_FOR_SENDS = 0.25
@@ -147,7 +146,7 @@ class Daemon:
         if config.mcp:
             from daemon.mcpservers import McpServers  # noqa: PLC0415 -- only where there are any
 
-            self.mcp = McpServers.of(config.mcp, self.health, config.state_dir / MCP)
+            self.mcp = McpServers.of(config.mcp, self.health, config.state_dir)
         self.spool = Spool(config.state_dir / SPOOL)
         self.shelf = Shelf(config.agent.dir, config.skills_in_jobs, tariff=config.tariff)
         self.outbox = Outbox(self.database, self.boot, self.sending.call, self.spool)

@@ -22,6 +22,7 @@ from daemon.config import McpServer
 from daemon.secret import Secret, SecretError
 from daemon.supervise import Health, Policy, supervise
 
+LISTED: Final = "mcp"  # the directory of what servers have listed
 POLICY: Final = Policy(max_delay=300.0, max_failures=None)
 
 _log = log.get("mcp")
@@ -35,8 +36,9 @@ class McpServers:
     _health: Health
 
     @classmethod
-    def of(cls, configured: Mapping[str, McpServer], health: Health, kept: Path) -> Self:
-        """`kept` is the directory for what they have listed, made when there is something."""
+    def of(cls, configured: Mapping[str, McpServer], health: Health, state_dir: Path) -> Self:
+        """What they have listed is kept below `state_dir`, from when there is something."""
+        kept = state_dir / LISTED
         servers = {
             name: Server(spec_of(name, server), _Host(name, health, kept / f"{name}.json"))
             for name, server in configured.items()

@@ -57,7 +57,7 @@ def test_a_server_that_waits_says_when_it_is_tried_again(tmp_path: Path) -> None
 
 async def test_what_a_server_lists_is_kept_for_the_next_start(tmp_path: Path) -> None:
     """In a file of the state directory; one that is not there or broken is nothing."""
-    servers = McpServers.of({"x": McpServer(command=("x",))}, Health(), tmp_path / "mcp")
+    servers = McpServers.of({"x": McpServer(command=("x",))}, Health(), tmp_path)
     host = servers.servers["x"].host
     assert await host.recall() == ""
     await host.remember("[1]")

@@ -14,7 +14,8 @@ import pytest
 import trio
 
 from daemon import cli, config, control, statelock
-from daemon.main import DATABASE, MCP, _assemble
+from daemon.main import DATABASE, _assemble
+from daemon.mcpservers import LISTED
 from daemon.store import db as store
 from daemon.store import people, turns
 from daemon.store.values import Place
@@ -88,7 +89,7 @@ def test_tools_of_servers_are_shown_as_they_were_listed_last(
         config_file.write('[mcp.far]\nurl = "http://127.0.0.1:1/mcp"\ntools = ["read"]\n')
         config_file.write('headers = { Authorization = { env = "NO_SUCH_VARIABLE" } }\n')
     session = asked(file, "hello")
-    kept = config.load(file).state_dir / MCP
+    kept = config.load(file).state_dir / LISTED
     kept.mkdir()
     (kept / "far.json").write_text('[["read", "Reads.", {"type": "object"}, true]]')
     assert prompt(file, "--session", session, "--json") == 0
