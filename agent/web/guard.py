@@ -7,7 +7,8 @@ them: only what the world's registries give out for the public internet may be c
 address that carries an IPv4 one (mapped, translated, tunnelled) is judged by what it carries, too.
 
 Sources: the special-purpose address registries of IANA (RFC 6890 and what has been added since),
-RFC 6052 and RFC 8215 for translation, RFC 4380 for Teredo, RFC 3056 for 6to4, RFC 5214 for ISATAP.
+RFC 6052 and RFC 8215 for translation, RFC 4380 for Teredo, RFC 3056 and RFC 7526 for 6to4, RFC 5214
+for ISATAP.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ V6: Final = tuple(
     for network, what in (
         ("2001::/23", "a reserved address"),
         ("2001:db8::/32", "an address for documentation"),
+        ("2002::/16", "an address of 6to4, which has been given up"),
         ("2620:4f:8000::/48", "a reserved address"),
         ("3fff::/20", "an address for documentation"),
     )
