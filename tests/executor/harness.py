@@ -133,9 +133,12 @@ def try_executor(
 ) -> Iterator[Running | Refused]:
     """Start an executor below `where`, and give it or its refusal. Ended with the block.
 
-    `launcher` is a command that starts what follows it.
+    `launcher` is a command that starts what follows it, on a host with something less; the test is
+    skipped where nothing can be taken from it.
     """
     need_account()
+    if launcher and not IS_ROOT:
+        pytest.skip("only root can take something from this host")
     who = who or AsWhom()
     chosen = Settings(
         socket=str(where / "executor.sock"), workspaces=str(where / "workspaces"), **settings
@@ -165,7 +168,7 @@ def _command(start: Launch, who: AsWhom, launcher: tuple[str, ...], where: Path)
     if who.start_as is not None:
         _give_to(where, who.start_as)
         argv, env = _as_account(argv, env, who.start_as, who.groups)
-    if IS_ROOT:
+    if IS_ROOT:  # no other has a launcher
         argv = (*_PRIVATE_MOUNTS, *launcher, *argv)
     return evolve(start, argv=(*argv,), env=env)
 

@@ -176,6 +176,7 @@ def asked_by(account: str, path: Path) -> str:
     return subprocess.check_output(words, user=entry.pw_uid, group=entry.pw_gid, text=True)
 
 
+@pytest.mark.skipif(not harness.IS_ROOT, reason="only root can be a daemon with another uid")
 async def test_whoever_waits_for_an_executor_that_refuses_is_told_why() -> None:
     """The manager starts it again for the next client, and not for ever for the same one."""
     with harness.place() as where, listen(where / "executor.sock") as listener:

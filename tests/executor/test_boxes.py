@@ -147,6 +147,8 @@ async def test_a_stack_without_isolation_needs_to_be_asked_for_and_says_so_each_
 
 def test_a_jail_command_is_believed_only_as_far_as_it_goes() -> None:
     """env(1) is a command that puts things before another, and isolates nothing."""
+    if not IS_ROOT:
+        pytest.skip("more is missing where jobs have their caller's uid")
     with harness.place() as where:
         settings = {"stack": ("prefix", *BESIDES), "prefix": ("/usr/bin/env",)}
         with harness.try_executor(where, **settings) as outcome:

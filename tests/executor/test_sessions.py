@@ -287,6 +287,7 @@ _AFTER_THE_END = {
 }
 
 
+@pytest.mark.skipif(not harness.IS_ROOT, reason="others are not shown where a box is")
 @pytest.mark.parametrize("name", _AFTER_THE_END)
 async def test_nothing_of_a_session_runs_between_two_cells(running: Running, name: str) -> None:
     """No clock, no quota and no lock hold it then. All that is left of it is stopped."""
