@@ -34,6 +34,8 @@ WITH_CODE = (*KINDS, "code", "code", "code")
 
 SHORT, SHORT_SLOW, LONG = 4, 2, 200  # kills
 SLOW = (0.3, 1.0)  # seconds that a slow model takes
+# What a killed daemon had asked for may have been billed, and counts whole.
+UNLIMITED = {"user_day_tokens": 0, "agent_day_tokens": 0}
 MOST_ATTEMPTS = 3  # at a turn, before the daemon is spared
 RAN = re.compile(r"\[(q\d+\.\d+)/1\] done")
 
@@ -111,7 +113,7 @@ async def weather(kills: int, figures: Figures, *, slow: bool = False, code: boo
         rig.model.latency = dice.uniform(*SLOW) if slow else 0.0
         return answer(request)
 
-    async with open_rig(CHATS, with_executor=code) as rig:
+    async with open_rig(CHATS, with_executor=code, budget=UNLIMITED) as rig:
         rig.model.script = taking_time
         pace = (5.0, 0.5) if slow else (2.5, 0.15)
         storm = Storm(rig, dice, WITH_CODE if code else KINDS, *pace)
