@@ -102,9 +102,9 @@ def memory(running: Running) -> int:
 
 
 @contextlib.contextmanager
-def executor_alone(stack: Stack) -> Iterator[Running]:
+def executor_alone(stack: Stack, **more: object) -> Iterator[Running]:
     """An executor of the test's own, with places for temporary files that are its own as well."""
-    options: dict[str, Any] = {"jobs_at_once": AT_ONCE, **stack.settings}
+    options: dict[str, Any] = {"jobs_at_once": AT_ONCE, **stack.settings, **more}
     launcher = ("sh", "-ec", _OWN_PLACES, "sh") if harness.IS_ROOT else ()
     with (
         harness.place() as where,
@@ -149,8 +149,12 @@ async def test_jobs_that_end_in_every_way_leave_nothing(stack: Stack, jobs: int,
 
 @pytest.mark.parametrize("stack", WITH_CGROUP, ids=str)
 async def test_what_was_frozen_dies_with_the_executor(stack: Stack, mark: str) -> None:
-    """It freezes jobs to count their files. Killed just then, it can thaw nobody any more."""
-    with executor_alone(stack) as running:
+    """It freezes jobs to count their files. Killed just then, it can thaw nobody any more.
+
+    Without warm boxes: a group that was made for one which nobody has begun, when the executor is
+    killed, is the next start's to remove.
+    """
+    with executor_alone(stack, warm_boxes=0) as running:
         up = trio.Event()
 
         async def run() -> None:
