@@ -164,18 +164,19 @@ async def test_many_short_turns_are_summed_up_before_they_are_too_many_to_read(
     assert "U0001" in marks(last, summarised=True)
 
 
+def talk_on(db: Any, session: str, until: int) -> None:
+    """Let so many turns have been, the first of which is there already."""
+    turns.end(db, 1, "answered", 1.0)
+    for number in range(2, until):
+        turn = turns.create(db, session, text=f"U{number:04d}", asked_at=1.0, now=1.0)
+        turns.end(db, turn.id, "answered", 1.0)
+
+
 async def test_what_is_too_much_to_read_is_said_to_be_left_out(database: Database) -> None:
     """Where nothing is summed up, the model knows that there was more."""
     async with conversation(database, WITHOUT) as talk:
         session = (await talk.create("U0001 hello")).session_id
-
-        def fill(db: Any) -> None:
-            turns.end(db, 1, "answered", 1.0)
-            for number in range(2, 220):
-                turn = turns.create(db, session, text=f"U{number:04d}", asked_at=1.0, now=1.0)
-                turns.end(db, turn.id, "answered", 1.0)
-
-        await database.write(fill)
+        await database.write(talk_on, session, 220)
         async with talk.going_on():
             await talk.say("U0221 and now?")
     (request,) = talk.server.requests
@@ -428,14 +429,7 @@ async def test_only_what_requests_show_is_summed_up(database: Database) -> None:
     """Years of talk from before summaries were turned on are not paid for now."""
     async with conversation(database, SIZES) as talk:
         session = (await talk.create("U0001 hello")).session_id
-
-        def fill(db: Any) -> None:
-            turns.end(db, 1, "answered", 1.0)
-            for number in range(2, 500):
-                turn = turns.create(db, session, text=f"U{number:04d}", asked_at=1.0, now=1.0)
-                turns.end(db, turn.id, "answered", 1.0)
-
-        await database.write(fill)
+        await database.write(talk_on, session, 500)
         async with talk.going_on():
             await talk.say("U0501 and now?")
     summaries = [each for each in talk.server.requests if is_summary(each)]

@@ -14,9 +14,8 @@ from attrs import evolve, field, frozen
 
 from agent.loop import INTERRUPTED
 from agent.ports import ModelFailed, OutFile, ToolOutcome, TurnLost
-from agent.transcript import UNCOUNTED, Answer, CallRequest, ToolCall, Usage
+from agent.transcript import UNCOUNTED, Answer, CallRequest, Usage
 from daemon.chat.drafts import CROWDED, WORDLESS
-from daemon.chat.journal import TurnJournal, Wakes
 from daemon.chat.memory import MemoryKeeper
 from daemon.chat.mind import Mind
 from daemon.spool import Spool
@@ -27,7 +26,7 @@ from daemon.store.values import Claim, Place
 from executor.client import Job, Result
 from executor.messages import Artifact, parse_workspace
 from tests.daemon.chat.fakefiles import FakeFiles
-from tests.daemon.chat.turnbench import Bench, bench_with
+from tests.daemon.chat.turnbench import begun, bench_with
 
 SUM = CallRequest("c1", "calculate_expression", '{"expression": "2 + 2"}')
 BASH = CallRequest("c2", "bash", '{"command": "ls"}')
@@ -223,7 +222,7 @@ async def test_what_the_model_is_told_of_a_file_is_what_becomes_of_it(
     """By the bytes, that decide how it is sent; its name is whatever the job chose."""
     bench = await bench_with(database, tmp_path)
     bench.spool = Spool(bench.spool.path, most_bytes=100)
-    ours, call = await begun_call(bench)
+    ours, call = await begun(bench, PLOT)
     result = await ours.tool_finished(call, ToolOutcome("drawn", files=(OutFile(name, data),)))
     assert result is not None
     text = result.text
@@ -246,7 +245,7 @@ async def test_a_caption_is_queued_with_its_file(
 ) -> None:
     """As much of it as Telegram shows below a label."""
     bench = await bench_with(database, tmp_path)
-    ours, call = await begun_call(bench)
+    ours, call = await begun(bench, PLOT)
     outcome = ToolOutcome("", files=(OutFile("p.png", PIXEL, caption),))
     result = await ours.tool_finished(call, outcome)
     assert result is not None
@@ -306,24 +305,12 @@ async def test_a_new_conversation_begins_without_variables(
     assert all(parse_workspace(job.session) for job in executor.jobs)
 
 
-async def begun_call(bench: Bench) -> tuple[TurnJournal, ToolCall]:
-    """A turn that waits for the end of a job."""
-    turn = await bench.say("plot")
-    wakes = Wakes(bench._wake, bench.lanes.put, bench.lanes.dropped)
-    ours = TurnJournal(bench.database, turn.id, bench.boot, "fake", wakes, bench.spool)
-    await ours.load()
-    intent = (await ours.intend_model_call(1)).call
-    (call,) = await ours.answered(intent, Answer("", (PLOT,)))
-    await ours.intend_tool_call(call)
-    return ours, call
-
-
 async def test_files_of_a_turn_that_was_lost_do_not_stay(
     database: Database, tmp_path: Path
 ) -> None:
     """Stopped between the job and its row: nothing is queued, and nothing lies about."""
     bench = await bench_with(database, tmp_path)
-    ours, call = await begun_call(bench)
+    ours, call = await begun(bench, PLOT)
     ((session,),) = await bench.all("SELECT id FROM sessions")
     await database.write(turns.stop, session, time.time())
     with pytest.raises(TurnLost):

@@ -17,7 +17,7 @@ from agent.ports import OutFile, ToolOutcome, TurnLost
 from agent.tools.registry import Kind, Tool, tool
 from agent.transcript import Answer, CallRequest, ToolResult, User, View
 from daemon.chat.drafts import CROWDED
-from daemon.chat.journal import TurnJournal, Wakes
+from daemon.chat.journal import TurnJournal
 from daemon.chat.steps import ENOUGH
 from daemon.chat.toolset import Scope, Toolset
 from daemon.chat.views import LOST
@@ -30,7 +30,7 @@ from daemon.store.values import Claim
 from executor.client import ExecutorClient
 from tests.agent.test_sight import png
 from tests.daemon.chat.test_sizing import Provider
-from tests.daemon.chat.turnbench import Bench, FakeModel
+from tests.daemon.chat.turnbench import Bench, FakeModel, begun
 
 LOOK = CallRequest("c1", "view_file", "{}")
 PICTURE = sight.view("plot.png", png(640, 480))
@@ -79,18 +79,6 @@ async def bench_with(
     return Bench(database, boot, FakeModel(*answers), toolset)
 
 
-async def begun(bench: Bench, request: CallRequest = LOOK) -> tuple[TurnJournal, Any]:
-    """A turn whose tool is under way."""
-    turn = await bench.say("look")
-    wakes = Wakes(bench._wake, bench.lanes.put, bench.lanes.dropped)
-    ours = TurnJournal(bench.database, turn.id, bench.boot, "fake", wakes, bench.spool)
-    await ours.load()
-    intent = (await ours.intend_model_call(1)).call
-    (call,) = await ours.answered(intent, Answer("", (request,)))
-    await ours.intend_tool_call(call)
-    return ours, call
-
-
 def left(bench: Bench) -> list[bytes]:
     """What lies in the spool."""
     found = bench.spool.path.iterdir() if bench.spool.path.exists() else ()
@@ -119,7 +107,7 @@ async def test_the_model_is_shown_it_until_the_turn_ends(database: Database) -> 
 async def test_a_run_after_a_crash_shows_the_same(database: Database) -> None:
     """Byte for byte, from the spool, whatever the file in the workspace is by then."""
     bench = await bench_with(database)
-    ours, call = await begun(bench)
+    ours, call = await begun(bench, LOOK)
     result = await ours.tool_finished(call, ToolOutcome(SAID, shown=(PICTURE,)))
     assert result is not None
     assert left(bench) == [PICTURE.data]
@@ -136,7 +124,7 @@ async def test_a_run_after_a_crash_shows_the_same(database: Database) -> None:
 async def test_a_crash_before_the_row_leaves_nothing(database: Database) -> None:
     """The sweep of the start keeps what open turns show, and removes the rest."""
     bench = await bench_with(database)
-    ours, call = await begun(bench)
+    ours, call = await begun(bench, LOOK)
     orphan = bench.spool.keep(b"of a kill before the row")
     await ours.tool_finished(call, ToolOutcome(SAID, shown=(PICTURE,)))
     named = await database.read(outbox.files) | await database.read(rows.files)
@@ -155,7 +143,7 @@ async def test_a_turn_that_was_stopped_leaves_nothing(database: Database) -> Non
         await database.write(turns.stop, turn.session_id, time.time())
         bench.lanes.dropped(turn.id)
     assert left(bench) == []
-    ours, call = await begun(bench)
+    ours, call = await begun(bench, LOOK)
     await database.write(turns.stop, turn.session_id, time.time())
     with pytest.raises(TurnLost):
         await ours.tool_finished(call, ToolOutcome(SAID, shown=(PICTURE,)))
@@ -184,7 +172,7 @@ async def test_files_for_the_chat_are_sent_though_what_is_beside_them_is_too_muc
     """Their rows are there, so their bytes are."""
     monkeypatch.setattr(rows, "MOST_IN_A_TURN", 1)
     bench = await bench_with(database)
-    ours, call = await begun(bench)
+    ours, call = await begun(bench, LOOK)
     files = (OutFile("data.csv", b"1,2"),)
     result = await ours.tool_finished(call, ToolOutcome(SAID, files=files, shown=(PICTURE,)))
     assert result == ToolResult(call.id, ENOUGH, failed=True)
@@ -197,7 +185,7 @@ async def test_a_lost_turn_is_lost_also_where_its_files_cannot_be_removed(
     """They are left to the next start; nothing else is taken for what went wrong."""
     bench = await bench_with(database)
     bench.spool = Stuck(bench.spool.path)
-    ours, call = await begun(bench)
+    ours, call = await begun(bench, LOOK)
     (session,) = (await bench.all("SELECT session_id FROM turns"))[0]
     await database.write(turns.stop, session, time.time())
     with pytest.raises(TurnLost):
@@ -208,7 +196,7 @@ async def test_a_spool_without_room_is_told(database: Database) -> None:
     """The model goes on without it."""
     bench = await bench_with(database)
     bench.spool = Spool(bench.spool.path, most_bytes=10)
-    ours, call = await begun(bench)
+    ours, call = await begun(bench, LOOK)
     result = await ours.tool_finished(call, ToolOutcome(SAID, shown=(PICTURE,)))
     assert result == ToolResult(call.id, f"Error: it cannot be shown: {CROWDED}", failed=True)
 
@@ -216,7 +204,7 @@ async def test_a_spool_without_room_is_told(database: Database) -> None:
 async def test_bytes_that_are_gone_are_told_in_their_place(database: Database) -> None:
     """A turn goes on without a picture rather than not at all."""
     bench = await bench_with(database)
-    ours, call = await begun(bench)
+    ours, call = await begun(bench, LOOK)
     await ours.tool_finished(call, ToolOutcome(SAID, shown=(PICTURE,)))
     for path in bench.spool.path.iterdir():
         path.unlink()
@@ -255,7 +243,7 @@ async def test_what_a_person_sends_is_shown_in_the_same_way(database: Database) 
 async def test_what_a_person_sends_meanwhile_is_shown_with_it(database: Database) -> None:
     """As a run that begins from the rows would show it."""
     bench = await bench_with(database)
-    ours, call = await begun(bench)
+    ours, call = await begun(bench, LOOK)
     await ours.tool_finished(call, ToolOutcome("looked"))
     key = bench.spool.keep(PICTURE.data)
 
@@ -291,7 +279,7 @@ async def test_the_size_of_pictures_does_not_bend_what_is_known_of_letters(
 ) -> None:
     """Neither how tokens are estimated, nor when a conversation is summed up."""
     bench = await bench_with(database)
-    ours, call = await begun(bench)
+    ours, call = await begun(bench, LOOK)
     await ours.tool_finished(call, ToolOutcome(SAID, shown=(PICTURE,)))
 
     def count(db: Any) -> tuple[float, int]:
@@ -308,7 +296,7 @@ async def test_the_size_of_pictures_does_not_bend_what_is_known_of_letters(
 async def test_a_preview_of_the_request_names_it(database: Database) -> None:
     """Without bytes, and with what it will take."""
     bench = await bench_with(database)
-    ours, call = await begun(bench)
+    ours, call = await begun(bench, LOOK)
     await ours.tool_finished(call, ToolOutcome(SAID, shown=(PICTURE,)))
     ((session,),) = await bench.all("SELECT id FROM sessions")
     shown = await bench.runner.preview().verb({"session": session})
@@ -321,7 +309,7 @@ async def test_a_preview_of_the_request_names_it(database: Database) -> None:
 async def test_only_the_owner_of_a_turn_adds_to_it(database: Database) -> None:
     """Rows are put beside a result in the transaction that makes sure of the turn."""
     bench = await bench_with(database)
-    ours, call = await begun(bench)
+    ours, call = await begun(bench, LOOK)
     other = Claim(ours.turn_id, "another boot", first=False, seen=0)
     with pytest.raises(journal.NotOurs):
         await database.write(journal.hold, other, 1.0)
@@ -334,7 +322,7 @@ async def test_only_the_owner_of_a_turn_adds_to_it(database: Database) -> None:
 async def test_a_turn_that_has_much_to_show_waits_for_the_window(database: Database) -> None:
     """After a crash a long document would be left out, for want of a number."""
     bench = await bench_with(database)
-    ours, call = await begun(bench)
+    ours, call = await begun(bench, LOOK)
     large = evolve(PICTURE, tokens=60_000)
     await ours.tool_finished(call, ToolOutcome(SAID, shown=(large,)))
     heir = await bench_with(database, Answer("a long story"))

@@ -13,8 +13,8 @@ import trio
 from agent.loop import Limits
 from agent.ports import TurnState
 from agent.tools.code import Runner
-from agent.transcript import Answer
-from daemon.chat.journal import Wakes
+from agent.transcript import Answer, CallRequest, ToolCall
+from daemon.chat.journal import TurnJournal, Wakes
 from daemon.chat.lanes import Lanes
 from daemon.chat.mind import Mind
 from daemon.chat.toolset import Toolset
@@ -125,3 +125,15 @@ async def bench_with(
     nobody = ExecutorClient(str(tmp_path / "none.sock"))
     toolset = Toolset(executor or nobody, database)
     return Bench(database, boot, FakeModel(*answers), toolset)
+
+
+async def begun(bench: Bench, request: CallRequest) -> tuple[TurnJournal, ToolCall]:
+    """A turn whose tool is under way, in the hands of the test."""
+    turn = await bench.say("go on")
+    wakes = Wakes(bench._wake, bench.lanes.put, bench.lanes.dropped)
+    ours = TurnJournal(bench.database, turn.id, bench.boot, "fake", wakes, bench.spool)
+    await ours.load()
+    intent = (await ours.intend_model_call(1)).call
+    (call,) = await ours.answered(intent, Answer("", (request,)))
+    await ours.intend_tool_call(call)
+    return ours, call
