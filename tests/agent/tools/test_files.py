@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +28,9 @@ from agent.tools.files import (
 from agent.tools.registry import OUTPUT_CAP, Registry, ToolError
 from agent.transcript import CallRequest
 from executor.client import ExecutorClient, FileClient, Info, Listing
-from tests.executor import harness
 from tests.executor.harness import Running
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    with harness.place() as where, harness.executor(where) as executor:
-        yield executor
-
-
-@pytest.fixture
-def files(running: Running, request: pytest.FixtureRequest) -> FileClient:
-    """A workspace of the test's own."""
-    return FileClient(running.client, f"w{abs(hash(request.node.nodeid))}")
 
 
 async def call(files: FileClient, name: str, **arguments: Any) -> ToolOutcome:

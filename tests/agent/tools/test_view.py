@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,7 +15,6 @@ from agent.tools.view import NO_DOCUMENTS, NO_PICTURES, view_tools
 from agent.transcript import CallRequest, View
 from executor.client import ExecutorClient, FileClient
 from tests.agent.test_sight import png
-from tests.executor import harness
 from tests.executor.harness import Running
 
 ALL = Takes(images=True, documents=True)
@@ -32,18 +30,6 @@ with open("drawn.png", "wb") as file:
     file.write(b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", head))
     file.write(chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 """
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    with harness.place() as where, harness.executor(where) as executor:
-        yield executor
-
-
-@pytest.fixture
-def files(running: Running, request: pytest.FixtureRequest) -> FileClient:
-    """A workspace of the test's own."""
-    return FileClient(running.client, f"w{abs(hash(request.node.nodeid))}")
 
 
 async def look(files: FileClient, path: str, taken: Takes = ALL) -> ToolOutcome:
