@@ -14,7 +14,8 @@ SOURCES := daemon executor agent scripts tests
 play = $(or $(PLAY),$(shell [ -t 0 ] || echo main))
 
 # Servers that nobody here wrote, to be held against: what `test-peers` fetches into .peers.
-PEERS := @copilotkit/aimock@1.43.0 @modelcontextprotocol/server-everything@2026.8.31
+PEERS := @copilotkit/aimock@1.43.0 @modelcontextprotocol/server-everything@2026.8.31 \
+	telegram-test-api@4.2.1
 PEERS_READY := $(if $(shell command -v npm),.peers/ready)
 
 # Pytest's own options, for example: make test ARGS='-k outbox -x'
@@ -25,8 +26,8 @@ ARGS ?=
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ready-run  ## chat with the assistant here, against a local Telegram (PLAY=main: play it)
-	@$(BIN)/famulus demo $(addprefix --play ,$(play))
+demo: ready-run  ## chat here, against a local Telegram (WEB=1: in a browser; PLAY=main: play it)
+	@$(BIN)/famulus demo $(if $(WEB),--web,$(addprefix --play ,$(play)))
 
 test: ready-test lint  ## lint, types and the tests
 	$(BIN)/pytest -m "not slow and not peers" $(ARGS)
@@ -36,6 +37,9 @@ test-all: ready-test lint  ## the same with the long forms of the suites
 
 test-peers: ready-test $(PEERS_READY)  ## against servers of others, from npm; needs node and the network
 	$(BIN)/pytest -m peers $(ARGS)
+
+screenshots: ready-test  ## take the pictures of docs/ anew, in a Chromium of this system
+	$(BIN)/python scripts/screenshots.py
 
 bench: ready-test  ## measure speed and memory; prints figures, asserts nothing
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -73,7 +77,7 @@ lock: ready-test  ## write the locks anew from pyproject.toml (UPGRADE=1: newest
 	scripts/lock $(BIN)/python
 
 clean:  ## remove what the other targets made, environments too
-	rm -rf .venv* .peers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench
+	rm -rf .venv* .peers .oracles* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .bench
 	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
 # flake8-async is asked for what ruff does not know: cleanup without a shield or a deadline,
@@ -94,5 +98,5 @@ $(ASYNC_CHECKED): $(ASYNC_SOURCES) Makefile
 ready-run ready-wheel ready-test: ready-%:
 	@$(PYTHON) scripts/prepare.py $* --venv $(VENV)
 
-.PHONY: help demo test test-all test-peers bench lint format wheel install-units lock clean \
+.PHONY: help demo test test-all test-peers screenshots bench lint format wheel install-units lock clean \
 	ready-run ready-wheel ready-test

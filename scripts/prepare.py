@@ -41,12 +41,16 @@ NOBODY = 65534
 
 # For each purpose, locks in the order in which they are installed; the second holds all of the
 # first. `run` and `test` set up the host for jobs, too; `wheel` is for a server, which gets its
-# accounts and packages by the commands in the README.
+# accounts and packages by the commands in the README. `oracles` has nothing of ours: it holds
+# programs of others that tests ask, and that want other packages than we do.
 LOCKS = {
     "run": ("requirements.lock",),
     "test": ("requirements.lock", "requirements-test.lock"),
     "wheel": ("requirements.lock", "requirements-test.lock"),
+    "oracles": ("requirements-oracles.lock",),
 }
+WITH_JOBS = frozenset({"run", "test"})
+WITHOUT_US = frozenset({"oracles"})
 
 # The first and the last Python that the locks are made for.
 PYTHONS = ((3, 11), (3, 13))
@@ -104,7 +108,7 @@ def missing_packages(host: Host, purpose: str, *, made: bool) -> tuple[str, ...]
     tests of its stack. matplotlib for jobs (300 MB) is for tests alone, and only where apt
     can install it: nobody is asked to do so by hand.
     """
-    tests, jobs = purpose == "test", purpose != "wheel"
+    tests, jobs = purpose == "test", purpose in WITH_JOBS
     wanted = [
         ("firejail", not host.firejail and (tests or (jobs and not host.user_namespaces))),
         # Jobs run /usr/bin/python3, whichever Python runs the program.
@@ -174,7 +178,7 @@ def prepare_host(host: Host, purpose: str, packages: Sequence[str]) -> None:
         debian.install(packages)
     elif packages:
         say_missing(packages, host)
-    if host.root and not host.executor_user and purpose != "wheel":
+    if host.root and not host.executor_user and purpose in WITH_JOBS:
         debian.add_user(EXECUTOR_USER, EXECUTOR_HOME)
 
 
@@ -252,6 +256,8 @@ def install_lock(target: Target, lock: str) -> None:
     """Installs exactly what the lock names, each by its hash and as a wheel; then the checkout."""
     exactly = ["--require-hashes", "--no-deps", "--only-binary", ":all:"]
     pip(target, [*exactly, "--requirement", str(ROOT / lock)])
+    if target.purpose in WITHOUT_US:
+        return
     with tempfile.TemporaryDirectory(prefix="famulus-wheel-") as folder:
         wheel = editable.write_wheel(ROOT, Path(folder))
         pip(target, ["--no-index", "--no-deps", "--force-reinstall", str(wheel)])
