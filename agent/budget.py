@@ -51,6 +51,8 @@ class Budget:
     turn_money: float = 0.0
     user_day_tokens: int = 2_000_000
     user_day_money: float = 0.0
+    guest_day_tokens: int = 50_000
+    guest_day_money: float = 0.0
     agent_day_tokens: int = 5_000_000
     agent_day_money: float = 0.0
     heartbeat_tokens: int = 50_000
@@ -60,7 +62,13 @@ class Budget:
     @property
     def limits_money(self) -> bool:
         return any(
-            (self.turn_money, self.user_day_money, self.agent_day_money, self.heartbeat_money)
+            (
+                self.turn_money,
+                self.user_day_money,
+                self.guest_day_money,
+                self.agent_day_money,
+                self.heartbeat_money,
+            )
         )
 
 
@@ -93,8 +101,8 @@ class Spent:
 class Account:
     """One budget: its keys in the configuration begin with `key`; who it is for, when it is anew.
 
-    `key` is one of turn, heartbeat, user_day and agent_day; or specialist, whose budget is said in
-    its own file.
+    `key` is one of turn, heartbeat, user_day, guest_day and agent_day; or specialist, whose budget
+    is said in its own file.
     """
 
     key: str
@@ -141,7 +149,16 @@ class Tariff:
 
 
 # Nothing has a price and nothing is limited.
-FREE = Tariff((), Budget(turn_tokens=0, user_day_tokens=0, agent_day_tokens=0, heartbeat_tokens=0))
+FREE = Tariff(
+    (),
+    Budget(
+        turn_tokens=0,
+        user_day_tokens=0,
+        guest_day_tokens=0,
+        agent_day_tokens=0,
+        heartbeat_tokens=0,
+    ),
+)
 
 
 def refusal(
@@ -182,6 +199,7 @@ WHOSE = {
     "specialist": "of this specialist for one task",
     "heartbeat": "for one heartbeat",
     "user_day": "of one person for one day",
+    "guest_day": "of one guest for one day",
     "agent_day": "of this assistant for one day",
 }
 

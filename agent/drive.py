@@ -26,8 +26,9 @@ from agent.ports import (
     ToolOutcome,
     TurnLost,
     TurnState,
+    Watcher,
 )
-from agent.transcript import Answer, Approval, Assistant, Entry, ToolCall, ToolResult, replaced
+from agent.transcript import Answer, Assistant, Entry, ToolCall, ToolResult, replaced
 
 MOST_AT_ONCE = 8  # tools of one turn; an answer may ask for 64
 # Characters of a turn and what came before it, from which on the request is made in a thread: it
@@ -50,7 +51,7 @@ class TurnDriver:
     system: str
     opening: Opening
     stopping: Callable[[], bool] = lambda: False
-    on_text: Callable[[str], None] | None = None
+    watcher: Watcher | None = None
     gauge: Gauge = field(factory=Gauge)
     # The most tokens of a request, asked for before each: a model's window may become known late.
     limit: Callable[[], int] | None = None
@@ -122,7 +123,8 @@ class TurnDriver:
             self._turn += intent.news
             messages, estimate = await self._request()
         try:
-            answer = await self.model.complete(messages, self._schemas, on_text=self.on_text)
+            on_text = self.watcher.text if self.watcher else None
+            answer = await self.model.complete(messages, self._schemas, on_text=on_text)
         except ModelFailed as failure:
             await self._give_up(intent.call, failure)
             return TurnState.ENDED
@@ -150,6 +152,8 @@ class TurnDriver:
             return None
         news = await self.journal.concluded(model_call, answer)
         self._turn += [Assistant(answer.text), *news]
+        if news and self.watcher:
+            self.watcher.text("")
         return None if news else TurnState.ENDED
 
     async def _give_up(self, model_call: int, failure: ModelFailed) -> None:
@@ -167,8 +171,10 @@ class TurnDriver:
         for call, text in attend.settle:
             await self._settle(call, ToolOutcome(text, failed=True))
         for call in attend.ask:
-            await self.journal.ask(call, self.tools.preview(call.request))
-            self._turn = replaced(self._turn, evolve(call, approval=Approval.OPEN))
+            request = call.request
+            preview, scope = self.tools.preview(request), self.tools.scope(request)
+            given = await self.journal.ask(call, preview, scope)
+            self._turn = replaced(self._turn, evolve(call, approval=given))
         queues = self._queues(attend.run)
         if len(queues) == 1:
             await self._run_queue(queues[0], trio.CapacityLimiter(1))
@@ -200,7 +206,16 @@ class TurnDriver:
                 if self.stopping():
                     return
                 await self.journal.intend_tool_call(call)
-                await self._settle(call, await self.tools.run(call.request))
+                await self._settle(call, await self._run(call))
+
+    async def _run(self, call: ToolCall) -> ToolOutcome:
+        if self.watcher is None:
+            return await self.tools.run(call.request)
+        self.watcher.began(call)
+        try:
+            return await self.tools.run(call.request)
+        finally:
+            self.watcher.ended(call)
 
     async def _settle(self, call: ToolCall, outcome: ToolOutcome) -> None:
         result = await self.journal.tool_finished(call, outcome)

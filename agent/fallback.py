@@ -90,6 +90,10 @@ class Models:
         """What is said in a recording, by the first model's provider."""
         return await self.models[0].transcribe(name, data, language)
 
+    async def speak(self, text: str) -> bytes:
+        """A recording of a text, by the first model's provider."""
+        return await self.models[0].speak(text)
+
     # --- How much they take in ---
 
     def window_so_far(self, name: str = "") -> int:

@@ -68,7 +68,11 @@ class Attend:
 
 @frozen
 class Park:
-    """Let go of the turn until somebody has answered: a `child` turn, or a person."""
+    """Let go of the turn until somebody has answered.
+
+    A person who is to allow something; or, if `child`, whoever has begun calls in their hands: a
+    child turn, or a person who was asked a question.
+    """
 
     child: bool
 

@@ -21,19 +21,18 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 import trio
 from attrs import define, field
 
-from agent import outcomes, parts, refusals, retry, wire
+from agent import outcomes, parts, refusals, retry, sound, wire
 from agent.circuit import Circuit
 from agent.cookies import Jar
 from agent.importing import collector_resting
 from agent.outcomes import (
     CUT,
-    NO_TRANSCRIPTION,
     OUT_OF_REACH,
     TOO_SLOW,
     Reading,
@@ -48,10 +47,10 @@ from agent.outcomes import (
 from agent.parameters import Learnt, accepted
 from agent.parts import Takes, fitted, takes
 from agent.payload import Payload
-from agent.ports import ModelFailed
 from agent.providers import Preset, preset
 from agent.request import ModelOptions, Request
 from agent.retry import Failure, GaveUp
+from agent.sound import Question
 from agent.stream import BadStream
 from agent.transcript import Answer
 from agent.windows import Window
@@ -59,6 +58,8 @@ from agent.windows import Window
 if TYPE_CHECKING:
     import httpx2
     from openai import APIStatusError, AsyncOpenAI
+
+T = TypeVar("T")
 
 NO_KEY = "none"  # servers without keys still want the header
 KEEP_CONNECTION = 30.0  # seconds; a tool's run is shorter, and a new TLS connection costs 50 ms
@@ -235,13 +236,18 @@ class OpenAIModel:
 
         Raises ModelFailed when the retry policy gives up, and if no model for this is configured.
         """
-        if not self.options.transcription:
-            raise ModelFailed(NO_TRANSCRIPTION, "no transcription model")
+        return await self._ask(sound.transcription(self.options, (name, data), language))
+
+    async def speak(self, text: str) -> bytes:
+        """A recording of `text`, in whatever format the provider has; raises as `transcribe`."""
+        return await self._ask(sound.speech(self.options, text))
+
+    async def _ask(self, question: Question[T]) -> T:
         await self.warm()
         failed: list[Failure] = []
         while True:
-            outcome = await self._transcribe_once((name, data), language)
-            if isinstance(outcome, str):
+            outcome = await self._ask_once(question)
+            if not isinstance(outcome, Failure):
                 return outcome
             failed.append(outcome)
             wait = retry.delay(outcome, len(failed), self.options.max_attempts, random.random())  # noqa: S311  (jitter)
@@ -249,28 +255,20 @@ class OpenAIModel:
                 raise error_of(outcome, failed)
             await trio.sleep(wait)
 
-    async def _transcribe_once(
-        self, file: tuple[str, bytes], language: str | None
-    ) -> str | Failure:
+    async def _ask_once(self, question: Question[T]) -> T | Failure:
         import httpx2  # noqa: PLC0415  (loaded with openai, in `warm`)
         import openai  # noqa: PLC0415
 
-        assert self._client is not None  # noqa: S101  (`transcribe` has warmed it)
-        model = self.options.transcription
-        fields = {"model": model} | ({"language": language} if language else {})
+        assert self._client is not None  # noqa: S101  (`_ask` has warmed it)
         try:
             answer = await self._client.post(
-                "/audio/transcriptions",
-                cast_to=httpx2.Response,
-                body=fields,
-                files={"file": file},
-                options={"headers": {"Content-Type": "multipart/form-data"}},
+                question.path, cast_to=httpx2.Response, body=question.body, **question.how
             )
         except openai.APIStatusError as error:
-            return outcomes.of_refusal(_refusal(error, ()), model, time.time())
+            return outcomes.of_refusal(_refusal(error, ()), question.model, time.time())
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             return _connection_failure(error, OUT_OF_REACH)
-        return outcomes.transcript(answer.content)
+        return question.read(answer.content)
 
     @asynccontextmanager
     async def _response(

@@ -27,7 +27,6 @@ OUT_OF_REACH = "I cannot reach the model provider."
 NO_COMPLETION = "The model provider did not answer as a model does; model.base_url may be wrong."
 CUT = "The connection to the model was lost."
 TOO_SLOW = "The model did not answer in time."
-NO_TRANSCRIPTION = "No model is configured that writes down recordings (model.transcription)."
 
 # Answers that end for one of these reasons are not whole: what their readers are told, and what is
 # said if there is no answer at all. Asking again would bring the same.

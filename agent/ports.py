@@ -11,6 +11,7 @@ from attrs import field, frozen
 from agent.transcript import (
     UNCOUNTED,
     Answer,
+    Approval,
     CallRequest,
     Entry,
     ToolCall,
@@ -130,8 +131,12 @@ class Journal(Protocol):
         """
         ...
 
-    async def ask(self, call: ToolCall, what: str) -> None:
-        """Ask the chat whether the call may run; `what` shows all that it would do."""
+    async def ask(self, call: ToolCall, what: str, scope: str | None) -> Approval:
+        """Ask the chat whether the call may run; `what` shows all that it would do.
+
+        `scope` names what a lasting yes would cover, None if there is none. GRANTED if such a yes
+        covers the call already; else OPEN.
+        """
         ...
 
     async def intend_tool_call(self, call: ToolCall) -> None: ...
@@ -141,11 +146,14 @@ class Journal(Protocol):
 
         Returns the result as it was kept: its text says what became of each file. A subtask of the
         outcome is begun in the same transaction; if the call waits for it, there is no result yet.
+        Nor is there one for an inquiry, before a person has answered.
         """
         ...
 
     async def parked(self, *, child: bool) -> TurnState:
-        """Nothing can be done before people, or a `child` turn, have answered.
+        """Nothing can be done before people have allowed something.
+
+        If `child`: before a child turn has answered, or a person a question of the agent's.
 
         WAITING; or READY if they have answered already.
         """
@@ -154,6 +162,20 @@ class Journal(Protocol):
     async def released(self) -> None:
         """Give the turn back as ready, to be gone on with by the next run of the daemon."""
         ...
+
+
+class Watcher(Protocol):
+    """Sees a turn go on, for a person who waits. Nothing here waits, or raises."""
+
+    def text(self, text: str) -> None:
+        """The words of the answer so far, whole; '' when what there was is in the chat."""
+        ...
+
+    def began(self, call: ToolCall) -> None:
+        """A call is under way; the words before it have been kept."""
+        ...
+
+    def ended(self, call: ToolCall) -> None: ...
 
 
 class Model(Protocol):
@@ -183,6 +205,14 @@ class OutFile:
 
 
 @frozen
+class Unsent:
+    """A file that was meant for the chat and is not sent: why, and what would help."""
+
+    name: str
+    why: str
+
+
+@frozen
 class Subtask:
     """Work for a turn of its own: what to do, how people see it named, and who does it.
 
@@ -197,11 +227,20 @@ class Subtask:
 
 
 @frozen
+class Inquiry:
+    """A question for the person, with answers to choose from; any other answer may be given."""
+
+    question: str
+    choices: tuple[str, ...] = ()
+
+
+@frozen
 class ToolOutcome:
     """What a tool brought: the text for the model, whether it is an error, files for the chat.
 
     A `subtask` is a turn to begin beside this one. `shown` is what the model looks at with it,
-    until the turn ends.
+    until the turn ends. `unsent` is what people wait for in vain, which they are told, too. The
+    answer to an `inquiry` is the call's result, in place of the text.
     """
 
     text: str
@@ -209,6 +248,8 @@ class ToolOutcome:
     files: tuple[OutFile, ...] = ()
     subtask: Subtask | None = None
     shown: tuple[View, ...] = ()
+    unsent: tuple[Unsent, ...] = ()
+    inquiry: Inquiry | None = None
 
 
 @frozen
@@ -254,6 +295,10 @@ class Toolbox(Protocol):
 
     def preview(self, request: CallRequest) -> str:
         """All that a call would do, for a person who is asked about it."""
+        ...
+
+    def scope(self, request: CallRequest) -> str | None:
+        """Which calls of the tool a lasting yes to this one would cover; None: there is none."""
         ...
 
     def queue(self, name: str) -> str:

@@ -30,6 +30,8 @@ class ModelOptions:
     parameters: Parameters = field(factory=Parameters)
     context_window: int = 0  # tokens; 0: what the provider says
     transcription: str = ""  # the model that writes down recordings, '' for none
+    speech: str = ""  # the model that speaks, '' for none
+    speech_voice: str = ""
     # Whether it takes them: "yes", "no", or what is known of it.
     images: str = "auto"
     documents: str = "auto"

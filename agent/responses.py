@@ -116,7 +116,9 @@ class Response:
 
     @property
     def text(self) -> str:
-        return "".join(self._said)
+        # Joined once: whoever watches asks after each event, and an answer may be of thousands.
+        self._said[:] = ["".join(self._said)]
+        return self._said[0]
 
     @property
     def over(self) -> bool:
@@ -175,7 +177,7 @@ class Response:
         if not self._calls:
             for place, item in enumerate(items):
                 self._item(place, item)
-        return "" if self._said else self._say("".join(map(_text, items)))
+        return "" if any(self._said) else self._say("".join(map(_text, items)))
 
     def _say(self, text: str) -> str:
         self._grow(len(text))

@@ -144,7 +144,9 @@ class Completion:
 
     @property
     def text(self) -> str:
-        return "".join(self._said)
+        # Joined once: whoever watches asks after each event, and an answer may be of thousands.
+        self._said[:] = ["".join(self._said)]
+        return self._said[0]
 
     @property
     def over(self) -> bool:

@@ -49,7 +49,7 @@ class ToolCall:
     """A call that was recorded; `id` is the journal's name for it, which no other call has.
 
     `approval` is None for a call that nobody was asked about. A `delegated` call has begun, and its
-    result comes from another turn.
+    result comes from another turn, or from a person.
     """
 
     id: int

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from daemon import approvals_cli, prompt_cli, skills_cli, usage_cli, workspace_cli
+from daemon import approvals_cli, people_cli, prompt_cli, skills_cli, usage_cli, workspace_cli
 from daemon.errors import FamulusError, leaves
 from daemon.version import VERSION
 
@@ -34,6 +34,8 @@ EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as a shell reports it
 
 # Columns, indentation included: "    approvals".
 LONGEST_VERB: Final = 13
+
+LAST_PORT: Final = 65535
 
 EXIT_CODES: Final = """\
 exit codes:
@@ -113,6 +115,7 @@ def _parser() -> Parser:
     _add_config(verbs)
     _add_status(verbs)
     approvals_cli.add(verbs, _add, _add_config_option)
+    people_cli.add(verbs, _add, _add_config_option)
     prompt_cli.add(verbs, _add, _add_config_option)
     skills_cli.add(verbs, _add, _add_config_option)
     workspace_cli.add(verbs, _add, _add_config_option)
@@ -149,16 +152,23 @@ def _add_demo(verbs: Verbs) -> None:
         verbs,
         "demo",
         _demo,
-        "talk to the real daemon in this terminal, without Telegram",
+        "talk to the real daemon here, without Telegram",
         "A local Bot API server and, unless a model is configured, an offline model take the\n"
         "places of the remote ones; nothing leaves this machine, unless you ask for a web page.",
     )
     parser.epilog = f"{PLAY_FORMAT.strip()}\n\n{EXIT_CODES}"
-    parser.add_argument(
+    chat = parser.add_mutually_exclusive_group()
+    chat.add_argument(
         "--play",
         metavar="FILE",
         type=Path,
         help="play a written conversation and check the replies",
+    )
+    chat.add_argument(
+        "--web", action="store_true", help="serve a page that is the chat, for a browser here"
+    )
+    parser.add_argument(
+        "--port", metavar="N", type=_port, help="the page's port, with --web; else a free one"
     )
     parser.add_argument(
         "--config", metavar="FILE", type=Path, help="take [model], [agent] and [executor] from here"
@@ -166,6 +176,12 @@ def _add_demo(verbs: Verbs) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="keep the directory with the demo's state and log"
     )
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) > LAST_PORT:
+        raise argparse.ArgumentTypeError(f"not a port: {text}")
+    return int(text)
 
 
 def _add_run(verbs: Verbs) -> None:
@@ -240,6 +256,8 @@ def _add_status(verbs: Verbs) -> None:
 def _demo(options: argparse.Namespace) -> int:
     from daemon.demo import run  # noqa: PLC0415 -- each verb imports what it needs
 
+    if options.port is not None and not options.web:
+        raise FamulusError("--port is the page's, and there is none", "add --web")
     return run.main(options)
 
 

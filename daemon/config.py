@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ from attrs import Factory, field, frozen
 from agent.budget import Budget, Price, Tariff
 from agent.providers import default_url
 from agent.sizes import Sizes
+from daemon.config_server import Server, Webhook
+from daemon.config_telegram import GroupRule, Telegram, without_final_slash
 from daemon.errors import Fatal
 from daemon.secret import Secret, SecretError
 from executor.settings import Settings
@@ -35,6 +37,7 @@ __all__ = [
     "Compaction",
     "Config",
     "ConfigError",
+    "GroupRule",
     "Heartbeat",
     "Log",
     "McpServer",
@@ -43,8 +46,10 @@ __all__ = [
     "Price",
     "Secret",
     "SecretError",
+    "Server",
     "Telegram",
     "Web",
+    "Webhook",
     "example",
     "load",
     "require_secrets",
@@ -82,28 +87,6 @@ class Log:
     level: str = "info"
 
 
-def _without_final_slash(url: str) -> str:
-    return url.rstrip("/")
-
-
-@frozen(kw_only=True)
-class Telegram:
-    """`[telegram]`: the bot, and who may talk to it. Times are seconds."""
-
-    token: Secret
-    api_base_url: str = field(default="https://api.telegram.org", converter=_without_final_slash)
-    mode: str = "poll"
-    poll_timeout: int = 50
-    allowed_users: tuple[int, ...] = ()
-    allowed_chats: tuple[int, ...] = ()
-
-    @property
-    def owner(self) -> str:
-        """The id of the only person who may talk to the bot; '' if there are more, or none."""
-        alone = len(self.allowed_users) == 1 and not self.allowed_chats
-        return str(self.allowed_users[0]) if alone else ""
-
-
 @frozen(kw_only=True)
 class OneModel:
     """A model: where it is, and what is asked of it.
@@ -116,7 +99,7 @@ class OneModel:
     provider: str = "openai"
     base_url: str = field(
         default=Factory(lambda self: default_url(self.provider), takes_self=True),
-        converter=_without_final_slash,
+        converter=without_final_slash,
     )
     api_key: Secret | None = None
     name: str
@@ -134,10 +117,13 @@ class Model(OneModel):
 
     `read_timeout` counts from one chunk of the stream to the next. `max_attempts` are the tries
     for one model call, the first included. `fallback` are the models that are asked after it.
-    `transcription` is the model that writes down what is said in recordings; None: nobody does.
+    `transcription` is the model that writes down what is said in recordings, `speech` the one that
+    speaks, with the voice `speech_voice`; None: nobody does.
     """
 
     transcription: str | None = None
+    speech: str | None = None
+    speech_voice: str = "alloy"
     fallback: tuple[OneModel, ...] = ()
     connect_timeout: float = 10.0
     read_timeout: float = 120.0
@@ -205,7 +191,7 @@ class Web:
     timeout: float = 30.0
     allow_private: tuple[str, ...] = ()
     search: str = ""
-    search_url: str = field(default="", converter=_without_final_slash)
+    search_url: str = field(default="", converter=without_final_slash)
     search_key: Secret | None = None
 
 
@@ -234,6 +220,7 @@ class Config:
     prices: tuple[Price, ...] = ()
     compaction: Compaction = field(factory=Compaction)
     web: Web = field(factory=Web)
+    server: Server = field(factory=Server)
     heartbeat: Heartbeat = field(factory=Heartbeat)
     executor: Settings = field(factory=Settings)
     mcp: Mapping[str, McpServer] = field(factory=dict)
@@ -241,6 +228,12 @@ class Config:
     @property
     def tariff(self) -> Tariff:
         return Tariff(self.prices, self.budget)
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """What a chat may choose from: the model, and those that stand in for it."""
+        names = (self.model.name, *(each.name for each in self.model.fallback))
+        return tuple(dict.fromkeys(names))
 
     def sizes(self, window: int) -> Sizes:
         """How large requests may be to a model with this window, in tokens."""
@@ -374,8 +367,10 @@ def _secrets_of(value: Any, path: str) -> Iterator[tuple[str, Secret]]:  # noqa:
 
 
 def _allowed(telegram: Telegram) -> str:
-    return f"{_count(telegram.allowed_users, 'user')}, {_count(telegram.allowed_chats, 'chat')}"
+    people = {*telegram.allowed_users, *([telegram.owner] if telegram.owner else [])}
+    found = f"{_count(people, 'user')}, {_count(telegram.allowed_chats, 'chat')}"
+    return f"{found}, {_count(telegram.guests, 'guest')}" if telegram.guests else found
 
 
-def _count(ids: Sequence[int], noun: str) -> str:
+def _count(ids: Collection[int], noun: str) -> str:
     return f"{len(ids)} {noun}{'' if len(ids) == 1 else 's'}"

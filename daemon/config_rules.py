@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from agent.budget import Tariff
 from agent.providers import PRESETS
-from daemon import config_models
+from daemon import config_models, config_people, config_server
 
 if TYPE_CHECKING:
     from daemon.config import Config
@@ -64,11 +64,12 @@ def conflicts(config: Config) -> dict[str, str]:
     """What is refused though each key is right by itself, by key path."""
     workspaces = PurePosixPath(config.executor.workspaces)
     mine = {"agent.dir": config.agent.dir, "executor.skills": config.skills_in_jobs}
-    return {
+    found = {
         path: f"expected a directory that no chat can write to, found one in {workspaces}"
         for path, directory in mine.items()
         if directory is not None and directory.is_relative_to(workspaces)
     }
+    return found | config_server.conflicts(config) | config_people.conflicts(config.telegram)
 
 
 def warnings(config: Config) -> list[str]:
@@ -78,11 +79,7 @@ def warnings(config: Config) -> list[str]:
 
 def _warnings(config: Config) -> Iterator[str]:
     telegram = config.telegram
-    if not telegram.allowed_users and not telegram.allowed_chats:
-        yield (
-            "telegram.allowed_users and telegram.allowed_chats are empty: "
-            "nobody will be answered; add your own Telegram user id"
-        )
+    yield from config_people.warnings(telegram)
     for key, url in (
         ("telegram.api_base_url", telegram.api_base_url),
         *((f"{path}.base_url", model.base_url) for path, model in config_models.models(config)),
@@ -93,6 +90,7 @@ def _warnings(config: Config) -> Iterator[str]:
     yield from config_models.key_warnings(config)
     yield from _search_warnings(config)
     yield from _budget_warnings(config)
+    yield from config_server.warnings(config)
 
 
 def _budget_warnings(config: Config) -> Iterator[str]:
@@ -245,20 +243,6 @@ def _is_plain_url(value: str) -> bool:
     )
 
 
-def _mode(value: str) -> str | None:
-    if value == "webhook":
-        return '"poll" (webhooks are not supported by this version)'
-    return None if value == "poll" else '"poll"'
-
-
-def _user_ids(value: list[int]) -> str | None:
-    return None if all(one > 0 for one in value) else "user ids, which are positive numbers"
-
-
-def _chat_ids(value: list[int]) -> str | None:
-    return None if all(value) else "chat ids, none of which is 0"
-
-
 def _zone(value: str) -> str | None:
     return None if value == "UTC" or _is_zone(value) else "an IANA time zone such as Europe/Paris"
 
@@ -330,10 +314,11 @@ RULES: Final[Mapping[str, Rule]] = {
     "shutdown_grace": _above_zero,
     "log.level": _one_of(*LOG_LEVELS),
     "telegram.api_base_url": _url,
-    "telegram.mode": _mode,
+    **config_server.RULES,
+    **config_people.RULES,
     "telegram.poll_timeout": _between(1, 50),
-    "telegram.allowed_users": _user_ids,
-    "telegram.allowed_chats": _chat_ids,
+    "telegram.streaming": _one_of("auto", "drafts", "off"),
+    "telegram.rich": _one_of("auto", "off"),
     "model.provider": _one_of(*PRESETS),
     "model.base_url": _url,
     "model.name": _word,
@@ -345,12 +330,14 @@ RULES: Final[Mapping[str, Rule]] = {
     "model.reasoning_effort": _one_of(*config_models.EFFORTS),
     "model.max_output_tokens": _at_least(1),
     **dict.fromkeys(("model.images", "model.documents"), _one_of("auto", "yes", "no")),
-    "model.transcription": _word,
+    **dict.fromkeys(("model.transcription", "model.speech", "model.speech_voice"), _word),
     "model.fallback": lambda value: config_models.broken_rule(value, RULES),
     "budget.turn_tokens": _at_least(0),
     "budget.turn_money": _at_least(0),
     "budget.user_day_tokens": _at_least(0),
     "budget.user_day_money": _at_least(0),
+    "budget.guest_day_tokens": _at_least(0),
+    "budget.guest_day_money": _at_least(0),
     "budget.agent_day_tokens": _at_least(0),
     "budget.agent_day_money": _at_least(0),
     "budget.heartbeat_tokens": _at_least(0),

@@ -28,6 +28,7 @@ from daemon.secret import SecretError
 from daemon.shelf import Shelf, look
 from daemon.store.db import Database
 from daemon.supervise import Health
+from daemon.telegram.markdown import reader
 from executor.client import ExecutorClient
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _log = log.get("equip")
 def turn_runner(daemon: Daemon) -> TurnRunner:
     """The runner of all turns of this process."""
     agent = daemon.config.agent
+    reader()  # imported here, and not with the first answer in the event loop
     return TurnRunner(
         daemon.database,
         daemon.boot,
@@ -57,6 +59,9 @@ def turn_runner(daemon: Daemon) -> TurnRunner:
         daemon.sizing,
         daemon.compactor.look,
         Sticky(daemon.database, daemon.model),
+        daemon.config.model_names,
+        daemon.shows,
+        richly=daemon.config.telegram.rich == "auto",
     )
 
 
@@ -94,6 +99,7 @@ def preview(
         engine=_engine(web, tls, "") if web.search else None,
         shelf=shelf,
         transcriber=_nobody() if settings.model.transcription else None,
+        speaker=_nobody() if settings.model.speech else None,
     )
 
     async def sizes() -> Sizes:
@@ -125,6 +131,7 @@ def _toolset(daemon: Daemon) -> Toolset:
         search_engine(web, tls) if web.search else None,
         daemon.shelf,
         daemon.model if daemon.config.model.transcription else None,
+        daemon.model if daemon.config.model.speech else None,
         daemon.model.sees,
     )
 

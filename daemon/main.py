@@ -16,40 +16,47 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from agent.fallback import Models
 from agent.heartbeat import parse_hours
 from agent.ports import TurnState
-from daemon import control, host, log, models, sidecar, statelock, supervise
+from daemon import control, host, log, models, sidecar, statelock, supervise, upkeep
+from daemon.admitting import admit
 from daemon.chat import approvals
-from daemon.chat.commands import MENU
+from daemon.chat.access import NAME, access_of
+from daemon.chat.commands import MENUS
 from daemon.chat.compaction import Compactor, Means
-from daemon.chat.intake import Access
+from daemon.chat.fetching import Fetcher
+from daemon.chat.forgetting import Forgetter
 from daemon.chat.lanes import Lanes
+from daemon.chat.learning import Senses
 from daemon.chat.router import Router
 from daemon.chat.sizing import ByWindow, Sizing
 from daemon.codegate import CodeGate
 from daemon.codewatch import CodeWatch
 from daemon.config import Config, load
-from daemon.errors import FamulusError, Fatal
+from daemon.errors import FamulusError
 from daemon.once import Once
+from daemon.people_verbs import register
 from daemon.report import Report
 from daemon.shelf import Shelf
 from daemon.sidecar import Sidecar
 from daemon.spool import Spool
 from daemon.statelock import Held
-from daemon.store import boots, inbox, memory, notes, outbox, views
+from daemon.store import boots, memory
 from daemon.store.db import Database, open_database
 from daemon.store.turnrow import TurnRow
 from daemon.supervise import Health
-from daemon.telegram.api import BotApi, open_api, preload
+from daemon.telegram.admins import Admins
+from daemon.telegram.api import BotApi, bot_id, open_api, preload
 from daemon.telegram.greet import greet
+from daemon.telegram.live import Live
 from daemon.telegram.outbox import Outbox
-from daemon.telegram.poll import Poll
+from daemon.telegram.poll import Intake, Poll
 from daemon.version import VERSION
 from executor.client import ExecutorClient, FileClient
 
@@ -60,7 +67,6 @@ if TYPE_CHECKING:
 
 DATABASE = "famulus.db"
 SPOOL = "spool"
-PRUNE_SECONDS = 3600.0
 # The share of the grace that turns may not use up: a send that is cut off needs a label later.
 KEPT_FOR_SENDS = 0.25
 
@@ -99,12 +105,12 @@ async def _assemble(
         base_url, tls = config.telegram.api_base_url, _tls(config)
         polling = await stack.enter_async_context(open_api(base_url, token, tls=tls))
         sending = await stack.enter_async_context(open_api(base_url, token, tls=tls))
+        fetching = await stack.enter_async_context(open_api(base_url, token, tls=tls))
         model = models.build(config, tls)
         stack.push_async_callback(model.aclose)
         boot = await database.write(boots.begin, VERSION, time.time())
-        yield Daemon(
-            config, config_path, account, database, boot, polling, sending, model, with_executor
-        )
+        apis = polling, sending, fetching
+        yield Daemon(config, config_path, account, database, boot, *apis, model, with_executor)
         await database.finish(boots.end, boot, time.time())
 
 
@@ -119,6 +125,7 @@ class Daemon:
     boot: str
     polling: BotApi
     sending: BotApi
+    fetching: BotApi
     model: Models
     with_executor: bool = False
     health: Health = field(factory=Health)
@@ -131,11 +138,15 @@ class Daemon:
     spool: Spool = field(init=False)
     shelf: Shelf = field(init=False)
     outbox: Outbox = field(init=False)
+    shows: Live = field(init=False)
     lanes: Lanes = field(init=False)
     router: Router = field(init=False)
-    poll: Poll = field(init=False)
+    admins: Admins = field(init=False)
+    fetcher: Fetcher = field(init=False)
+    poll: Intake = field(init=False)
     report: Report = field(init=False)
     compactor: Compactor = field(init=False)
+    forgetter: Forgetter = field(init=False)
     sizing: Sizing = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -150,6 +161,7 @@ class Daemon:
         self.spool = Spool(config.state_dir / SPOOL)
         self.shelf = Shelf(config.agent.dir, config.skills_in_jobs, tariff=config.tariff)
         self.outbox = Outbox(self.database, self.boot, self.sending.call, self.spool)
+        self.shows = Live(self.database, self.outbox, config.telegram.streaming)
         self.lanes = Lanes(
             self.database, config.agent.concurrent_turns, self._run_turn, self.outbox.wake
         )
@@ -157,15 +169,19 @@ class Daemon:
         self.compactor = Compactor(
             self.database, self.boot, self._means, self.sizing.sure, self.outbox.wake
         )
-        self.router = self._router()
-        self.poll = Poll(
-            self.database,
-            self.polling,
-            self.account,
-            config.telegram.poll_timeout,
-            self.router.wake,
-            self._intake_state,
+        senses = Senses(self.model.sees, self.model if config.model.transcription else None)
+        self.fetcher = Fetcher(
+            self.database, self.fetching, self.spool, self.files, self.lanes.put, senses
         )
+        self.forgetter = Forgetter(self.database, self.files, self.outbox.wake)
+        self.router = self._router()
+        self.admins = Admins(
+            self.database,
+            self.sending.call,
+            self.account,
+            lambda: self.router.current.asks_admins,
+        )
+        self.poll = self._intake()
         self.report = Report(
             self.database,
             self.health,
@@ -178,22 +194,37 @@ class Daemon:
         if self.mcp is not None:
             self.report.mcp = self.mcp.lines
 
+    def _intake(self) -> Intake:
+        telegram, told = self.config.telegram, (self.router.wake, self._intake_state)
+        if telegram.mode == "poll" or telegram.webhook is None:
+            return Poll(self.database, self.polling, self.account, telegram.poll_timeout, *told)
+        from daemon.web.webhook import Webhook  # noqa: PLC0415 -- for those who want it
+
+        server = self.config.server
+        return Webhook(self.database, self.polling, self.account, telegram.webhook, server, *told)
+
     def _router(self) -> Router:
         config = self.config
         return Router(
             self.database,
             self.account,
-            Access(
-                frozenset(config.telegram.allowed_users), frozenset(config.telegram.allowed_chats)
-            ),
+            access_of(config.telegram),
             self.lanes,
             self.outbox.wake,
             self._report_lines,
             config.agent.while_busy,
             compact=self.compactor.look,
             tariff=config.tariff,
-            owner=config.telegram.owner,
+            owner=str(config.telegram.owner_id or ""),
+            said=self.shows.said,
+            regranted=self._regranted,
+            fetch=self.fetcher.wake,
+            models=config.model_names,
+            forget=self.forgetter.wake,
         )
+
+    def _regranted(self) -> None:
+        self.admins.wake()
 
     async def _run_turn(self, turn: TurnRow) -> TurnState:
         return await (await self.turns.get()).run(turn)
@@ -245,20 +276,25 @@ class Daemon:
         verbs.register("status", self.report.verb)
         verbs.register("prompt", self._show_prompt)
         verbs.register("skills", self.shelf.verb)
-        console = approvals.Console(self.database, self.lanes.put)
+        console = approvals.Console(self.database, self.lanes.put, self.outbox.wake)
         verbs.register("approvals", console.list)
         verbs.register("answer", console.answer)
+        register(verbs, self.router)
         await self._start(nursery, "control", control.serve, verbs, held, ready=True)
+        await self._start(nursery, "admission", admit, self.database, self.router, ready=True)
         if self.sidecar is not None:
             run = partial(supervise.supervise, policy=sidecar.POLICY, health=self.health)
             nursery.start_soon(run, "executor", self.sidecar.run)
         await self._start(nursery, "outbox", self.outbox.run, ready=True)
-        await self._sweep_spool()
+        await self._start(nursery, "previews", self.shows.run)
+        await upkeep.sweep_spool(self.database, self.spool)
         await self.shelf.load()
         await self._start(nursery, "lanes", self.lanes.run, ready=True)
+        await self._start(nursery, "files", self.fetcher.run)
         await self._start(nursery, "compaction", self.compactor.run)
+        await self._start(nursery, "forgetting", self.forgetter.run)
         await self._start(nursery, "model windows", self.model.learn)
-        await self._start(nursery, "upkeep", self._upkeep)
+        await self._start(nursery, "upkeep", upkeep.run, self.database)
         if self.config.heartbeat.every_seconds:
             await self._start(nursery, "heartbeat", self._heartbeat().run)
         await self._start(nursery, "executor watch", self.code.run, self.executor.status)
@@ -271,7 +307,7 @@ class Daemon:
             self.database,
             self.files,
             self.lanes.put,
-            lambda place: self.router.access.reaches(place, self.account),
+            lambda place: self.router.current.reaches(place, self.account),
             config.heartbeat.every_seconds,
             parse_hours(config.heartbeat.quiet_hours),
             zoneinfo.ZoneInfo(config.agent.zone),
@@ -280,23 +316,12 @@ class Daemon:
     def files(self, workspace: str) -> FileClient:
         return FileClient(self.executor, workspace)
 
-    async def _sweep_spool(self) -> None:
-        """Remove what a kill left in the spool. Before the lanes, which alone put things there."""
-        named = await self.database.read(outbox.files) | await self.database.read(views.files)
-        try:
-            removed = await trio.to_thread.run_sync(self.spool.sweep, named)
-        except OSError as error:
-            # What lies there too long is no reason to answer nobody.
-            _log.error("the spool could not be swept", error=error)
-            return
-        if removed:
-            _log.info("files that nobody waits for removed", count=removed)
-
     async def _start_intake(self, nursery: trio.Nursery) -> None:
-        """What lets updates in: the router, and then the poll."""
+        """What lets updates in: the router, and then the poll or the webhook."""
+        await self._start(nursery, "administrators", self.admins.run, ready=True)
         await self._start(nursery, "router", self.router.run)
-        await self._start(nursery, "poll", self.poll.run, ready=True)
-        nursery.start_soon(greet, self.sending, MENU, self._named)
+        await self._start(nursery, self.poll.name, self.poll.run, ready=True)
+        nursery.start_soon(greet, self.sending, MENUS, self._named, self._called)
 
     async def _start(
         self,
@@ -342,25 +367,16 @@ class Daemon:
         if bot_id(token) != self.account:
             _log.error("the new token is another bot's; restart to become it")
             return
-        self.sending.token = token
+        self.sending.token = self.fetching.token = token
         self.poll.resume(token)
         await self.outbox.resume()
         _log.info("reloaded")
-
-    async def _upkeep(self) -> NoReturn:
-        """Forget what nobody can ask about any more."""
-        while True:
-            updates = await self.database.write(inbox.prune, time.time())
-            parts = await self.database.write(outbox.prune, time.time())
-            expired = await self.database.write(notes.prune, time.time())
-            _log.debug("pruned", inbox=updates, outbox=parts, notes=expired)
-            await trio.sleep(PRUNE_SECONDS)
 
     # --- Between the parts ---
 
     def _intake_state(self, state: str) -> None:
         """The intake is alive and in this state: the only thing that feeds the watchdog."""
-        self.health.note("poll", state)
+        self.health.note(self.poll.name, state)
         self.watchdog.feed(state)
 
     def _report_lines(self) -> list[str]:
@@ -369,16 +385,10 @@ class Daemon:
     def _named(self, username: str) -> None:
         self.router.username = username
 
-
-def bot_id(token: str) -> str:
-    """The bot's id, which is the first part of its token. Raises Fatal if there is none."""
-    number, colon, secret = token.partition(":")
-    if not (number.isascii() and number.isdigit() and colon and secret):
-        raise Fatal(
-            "the Telegram token does not look like one (123456:ABC-DEF...)",
-            "copy the whole token from @BotFather",
-        )
-    return number
+    def _called(self, name: str) -> None:
+        """What people see as the bot's name, which it answers to in groups."""
+        called = frozenset({name, NAME}) - {""}
+        self.router.access = evolve(self.router.access, called=called)
 
 
 def _tls(config: Config) -> ssl.SSLContext | None:

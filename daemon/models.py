@@ -42,6 +42,8 @@ def _options(config: Config, model: OneModel, tls: ssl.SSLContext | None) -> Mod
         parameters=wishes,
         context_window=model.context_window,
         transcription=(config.model.transcription or "") if model is config.model else "",
+        speech=(config.model.speech or "") if model is config.model else "",
+        speech_voice=config.model.speech_voice,
         images=model.images,
         documents=model.documents,
     )

@@ -15,7 +15,7 @@ from daemon.shelf import Shelf
 from daemon.store import status
 from daemon.store.db import Database
 from daemon.supervise import Health
-from daemon.telegram.poll import Poll
+from daemon.telegram.poll import Intake
 from daemon.version import VERSION
 
 ASK_SECONDS = 3.0  # an executor that is starting, or hangs, must not keep the rest from view
@@ -30,7 +30,7 @@ class Report:
     database: Database
     health: Health
     lanes: Lanes
-    poll: Poll
+    poll: Intake
     code: CodeWatch
     model: str
     shelf: Shelf = field(factory=Shelf)
@@ -73,7 +73,7 @@ class Report:
         }
 
     def _poll_line(self) -> str:
-        note = self.health.of("poll").note or "starting"
+        note = self.health.of(self.poll.name).note or "starting"
         if self.poll.last_answer is None:
             return note
         return f"{note}, last answer {_span(trio.current_time() - self.poll.last_answer)} ago"

@@ -1,4 +1,4 @@
-"""Files that wait to be sent, in a directory of our own beside the database.
+"""Files that wait to be sent or have just come, in a directory of our own beside the database.
 
 A file is here before the row that names it, and goes after that row is over, so a row always finds
 its bytes, whatever killed us in between; what a kill leaves behind is a file that no row names, and
@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 # What waits shares its disk with the database, which a full disk would stop. With Telegram out of
 # reach, this is the files of some 25 jobs that give back all they may.
@@ -51,8 +51,7 @@ class Spool:
         unfinished, finished = self.path / f"{key}.new", self.path / key
         with self._keeping:  # one at a time, so that the room is still there when it is used
             self._make()
-            if self._used() + len(data) > self.most_bytes:
-                raise SpoolFull
+            self._make_room(len(data))
             try:
                 _write(unfinished, data)
                 unfinished.rename(finished)
@@ -61,6 +60,20 @@ class Spool:
                 self.remove([unfinished.name, key])
                 raise
         return key
+
+    def begin(self) -> Growing:
+        """Begin a file whose bytes come in pieces. Raises OSError."""
+        key = secrets.token_hex(16)
+        with self._keeping:
+            self._make()
+        path = self.path / f"{key}.new"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        return Growing(self, key, descriptor)
+
+    def _make_room(self, size: int) -> None:
+        """Raises SpoolFull. What grows beside this one counts with what it has so far."""
+        if self._used() + size > self.most_bytes:
+            raise SpoolFull
 
     def _make(self) -> None:
         if not self.path.is_dir():
@@ -104,6 +117,44 @@ class Spool:
         return len(orphans)
 
 
+@define
+class Growing:
+    """A file of the spool that is being written; there under its key after `finish`, or never.
+
+    It is closed by `finish` and by `drop`, one of which its owner calls.
+    """
+
+    spool: Spool
+    key: str
+    _descriptor: int
+    size: int = 0
+
+    def write(self, data: bytes) -> None:
+        """Append a piece. Raises OSError or SpoolFull."""
+        with self.spool._keeping:  # noqa: SLF001  (a part of it)
+            self.spool._make_room(len(data))  # noqa: SLF001
+            _write_all(self._descriptor, data)
+        self.size += len(data)
+
+    def finish(self) -> str:
+        """Make it survive a power failure; gives its key. Raises OSError."""
+        os.fsync(self._descriptor)
+        (self.spool.path / f"{self.key}.new").rename(self.spool.path / self.key)
+        _sync_directory(self.spool.path)
+        self._close()
+        return self.key
+
+    def drop(self) -> None:
+        """Leave nothing of it, whatever has become of it. Raises OSError."""
+        self._close()
+        self.spool.remove([f"{self.key}.new", self.key])
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
 def _size(entry: os.DirEntry[str]) -> int:
     with contextlib.suppress(FileNotFoundError):  # it was sent meanwhile
         return entry.stat(follow_symlinks=False).st_size
@@ -112,11 +163,17 @@ def _size(entry: os.DirEntry[str]) -> int:
 
 def _write(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123  (of a descriptor)
-        left = memoryview(data)
-        while left:
-            left = left[file.write(left) :]
+    try:
+        _write_all(descriptor, data)
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def _sync_directory(path: Path) -> None:

@@ -26,7 +26,7 @@ from executor.errors import ExecutorUnavailable, FileRefused, NoWorkspace
 from executor.file_client import Done, FileClient
 from executor.file_values import Edit, Info, Listing, Overview
 from executor.grep import Matches
-from executor.messages import Artifact, Job, Result, Status
+from executor.messages import Artifact, Job, Result, Skipped, Status
 from executor.protocol import Frame, FrameType, ProtocolError
 from executor.settings import Limits
 from executor.wire import FrameStream
@@ -46,6 +46,7 @@ __all__ = [
     "Matches",
     "NoWorkspace",
     "Result",
+    "Skipped",
     "Status",
 ]
 

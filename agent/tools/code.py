@@ -12,9 +12,10 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Protocol
 
-from agent.ports import OutFile, ToolOutcome
+from agent.ports import OutFile, ToolOutcome, Unsent
+from agent.tools.files import SMALLER
 from agent.tools.registry import WORKSPACE, Kind, Tool, ToolError, tool
-from executor.client import ExecutorUnavailable, Job, Result
+from executor.client import ExecutorUnavailable, Job, Result, Skipped
 
 ENDINGS = {
     "timeout": "stopped at its time limit",
@@ -43,6 +44,8 @@ print(platform.python_version(), platform.machine())
 for each in importlib.metadata.distributions():
     print(each.metadata["Name"], each.version)
 """
+# How the executor says that a file passes its limits.
+_OVER = re.compile(r" bytes, more than |\bover the limit\b")
 _PACKAGE = re.compile(r"[\w.-]{1,100} [\w.+!-]{1,60}")
 MOST_PACKAGES = 50
 
@@ -124,14 +127,14 @@ async def _run(executor: Runner, job: Job) -> ToolOutcome:
     failed = bool(ending(result))
     text = f"Error: {describe(result)}" if failed else describe(result)
     files = tuple(OutFile(shown_name(each.name), each.data) for each in result.artifacts)
-    return ToolOutcome(text, failed, files)
+    return ToolOutcome(text, failed, files, unsent=tuple(map(unsent, too_large(result))))
 
 
 def describe(result: Result) -> str:
     """A job's result as text for the model.
 
     How it ended if not well, its output, its errors, and what became of variables and of files that
-    it could not give back.
+    it could not give back, but for those that are too large.
     """
     output = result.stdout.decode("utf-8", "replace").rstrip()
     errors = result.stderr.decode("utf-8", "replace").rstrip()
@@ -140,8 +143,19 @@ def describe(result: Result) -> str:
     return "\n".join([*said, *_notes(result)])
 
 
+def too_large(result: Result) -> list[Skipped]:
+    """Files that are there, and more than a job can give back: people wait for them."""
+    return [each for each in result.skipped if _OVER.search(each.why)]
+
+
+def unsent(skipped: Skipped) -> Unsent:
+    return Unsent(shown_name(skipped.name), f"{skipped.why}; {SMALLER}")
+
+
 def _notes(result: Result) -> list[str]:
-    skipped = [f"[not sent: {each.name}: {each.why}]" for each in result.skipped]
+    large = too_large(result)
+    others = [each for each in result.skipped if each not in large]
+    skipped = [f"[not sent: {each.name}: {each.why}]" for each in others]
     lost = [LOST] if result.session == "lost" else []
     return [*lost, *skipped]
 

@@ -16,7 +16,7 @@ from typing import Annotated, ParamSpec, TypeVar
 
 from attrs import evolve
 
-from agent.ports import OutFile, ToolOutcome
+from agent.ports import OutFile, ToolOutcome, Unsent
 from agent.text import clean
 from agent.tools.kinds import not_text
 from agent.tools.registry import OUTPUT_CAP, WORKSPACE, Kind, Tool, ToolError, tool
@@ -42,6 +42,8 @@ NUMBER = 16  # characters around a line, at most
 FAR = 1 << 40  # a line that no file has; the executor takes no number without an end
 GREP_LENGTH = 400  # bytes of a line that the search gives
 MOST_SENT = 20 * 1024 * 1024  # bytes of a file for the chat, as for those that a job gives back
+NOTHING_SENT = "Error: nothing was sent"
+SMALLER = "make it smaller, split it, or zip it"
 MOUNTED_AT = "/workspace"  # where jobs see the files
 
 PATH = "Path in the working directory"
@@ -161,11 +163,20 @@ def _sending(files: FileClient) -> list[Tool]:
         caption: Annotated[str | None, "A line below it"] = None,
     ) -> ToolOutcome:
         """Send a file to the chat; pictures are shown as such."""
-        data = await fetch(files, path, MOST_SENT)
-        name = PurePosixPath(inside(path)).name or "file"
-        return ToolOutcome("", files=(OutFile(clean(name), data, clean(caption or "")),))
+        name = clean(PurePosixPath(inside(path)).name or "file")
+        try:
+            data = await fetch(files, path, MOST_SENT)
+        except TooLarge:
+            size = (await files.stat(inside(path))).value.size
+            why = f"it has {size:,} bytes, and {MOST_SENT:,} can be sent at once; {SMALLER}"
+            return ToolOutcome(NOTHING_SENT, failed=True, unsent=(Unsent(name, why),))
+        return ToolOutcome("", files=(OutFile(name, data, clean(caption or "")),))
 
     return [send_file]
+
+
+class TooLarge(ToolError):
+    """A file has more bytes than can be taken."""
 
 
 def told(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
@@ -196,12 +207,12 @@ async def _listing(asked: Awaitable[Done[Listing]], top: str) -> Listing:
 
 
 async def fetch(files: FileClient, path: str, most: int) -> bytes:
-    """A whole file, if it has at most so many bytes. Raises ToolError, and what `files` does."""
+    """A whole file, if it has at most so many bytes. Raises TooLarge, and what `files` does."""
     data = bytearray()
 
     def take(piece: bytes) -> None:
         if len(data) + len(piece) > most:
-            raise ToolError(f"{path} is larger than the {most:,} bytes that can be taken at once")
+            raise TooLarge(f"{path} is larger than the {most:,} bytes that can be taken at once")
         data.extend(piece)
 
     await files.get(inside(path), take)

@@ -7,7 +7,7 @@ a server says is text from outside.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent.mcp.offer import Offered
@@ -35,4 +35,10 @@ def _tool(server: Server, offered: Offered) -> Tool:
         call,
         untrusted=True,
         given=offered.schema,
+        scope=_any_call,
     )
+
+
+def _any_call(_arguments: Mapping[str, Any]) -> str:
+    """What arguments mean is the server's to know, so a lasting yes is for the tool."""
+    return ""

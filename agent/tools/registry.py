@@ -45,6 +45,7 @@ JSON_TYPES: dict[type, tuple[str, str]] = {
     float: ("number", "a number"),
     bool: ("boolean", "true or false"),
     type(None): ("null", "null"),
+    list: ("array", "a list of strings"),
 }
 
 
@@ -59,6 +60,9 @@ class Kind(Enum):
 
 # What a call with these (checked) arguments may do, where that depends on them.
 Judge: TypeAlias = Callable[[Mapping[str, Any]], Policy]
+# Which calls a lasting yes to one with these (checked) arguments would cover, in a few words; None
+# if each needs a yes of its own.
+Scope: TypeAlias = Callable[[Mapping[str, Any]], str | None]
 
 
 class ToolError(Exception):
@@ -85,6 +89,8 @@ class Parameter:
     def schema(self) -> dict[str, Any]:
         names = [JSON_TYPES[kind][0] for kind in self.types]
         schema: dict[str, Any] = {"type": names[0] if len(names) == 1 else names}
+        if list in self.types:
+            schema["items"] = {"type": "string"}
         if self.choices:
             schema["enum"] = [*self.choices, *([None] if type(None) in self.types else [])]
         return {**schema, "description": self.description}
@@ -95,6 +101,8 @@ class Parameter:
         if type(value) not in kinds:
             expected = " or ".join(JSON_TYPES[kind][1] for kind in self.types)
             raise BadArguments(f"{self.name} must be {expected}, not {value!r:.60}")
+        if isinstance(value, list) and not all(isinstance(each, str) for each in value):
+            raise BadArguments(f"{self.name} must hold strings only")
         if self.choices and value is not None and value not in self.choices:
             raise BadArguments(f"{self.name} must be one of {', '.join(self.choices)}")
 
@@ -104,7 +112,8 @@ class Tool:
     """A function that the model may call, with what the program must know about it.
 
     Calls of one answer run side by side, but those of the same `queue` run one after another, in
-    the order in which they were asked for. `judge`, if there is one, decides a call's policy.
+    the order in which they were asked for. `judge`, if there is one, decides a call's policy, and
+    `scope` what a lasting yes to it covers; without one each call needs a yes of its own.
 
     A tool of somebody else comes with a JSON schema of its own, `given`, and no parameters: whoever
     gave it checks the arguments, which `function` gets as one object. What an `untrusted` tool
@@ -122,6 +131,7 @@ class Tool:
     judge: Judge | None = None
     untrusted: bool = False
     given: Mapping[str, Any] | None = None
+    scope: Scope | None = None
 
     def schema(self) -> dict[str, Any]:
         """The tool as Chat Completions wants it: strict, so every parameter is required.
@@ -175,6 +185,7 @@ def tool(  # noqa: PLR0913  (the call reads like a table row)
     queue: str = "",
     judge: Judge | None = None,
     untrusted: bool = False,
+    scope: Scope | None = None,
 ) -> Callable[[Function], Tool]:
     """Make a Tool of an async function; see the module's docstring."""
 
@@ -191,6 +202,7 @@ def tool(  # noqa: PLR0913  (the call reads like a table row)
             queue,
             judge,
             untrusted,
+            scope=scope,
         )
 
     return make
@@ -231,8 +243,14 @@ def _parameter(name: str, hint: Any) -> Parameter:  # noqa: ANN401  (a type form
         if typing.get_origin(form) is Literal
         for choice in typing.get_args(form)
     )
-    plain = tuple(str if typing.get_origin(form) is Literal else form for form in forms)
-    return Parameter(name, plain, choices, description)
+    return Parameter(name, tuple(map(_plain, forms)), choices, description)
+
+
+def _plain(form: Any) -> type:  # noqa: ANN401  (a type form)
+    """What JSON has in the place of a type form; a list is one of strings."""
+    origin = typing.get_origin(form)
+    plain: type = str if origin is Literal else origin or form
+    return plain
 
 
 @cache  # for the same reason as the descriptions
@@ -340,6 +358,16 @@ class Registry:
             if foreign or value is not None
         ]
         return "\n".join([preview.visible(request.name), *shown])
+
+    def scope(self, request: CallRequest) -> str | None:
+        """Which calls a lasting yes would cover; None where each needs one of its own."""
+        found = self._tools.get(request.name)
+        if found is None or found.scope is None:
+            return None
+        try:
+            return found.scope(found.arguments(request.arguments))
+        except BadArguments:
+            return None
 
     async def run(self, request: CallRequest) -> ToolOutcome:
         """Run one call; a wrong name, wrong arguments and a ToolError are failed outcomes."""

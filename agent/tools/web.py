@@ -45,7 +45,7 @@ def web_tools(web: Web, engine: Engine | None = None) -> list[Tool]:
         text = f"{_status(page)}{await _text(web.reader, page)}"
         return ToolOutcome(part(text, max(0, start or 0)), failed=page.status >= _ERROR)
 
-    @tool(kind=Kind.OUTWARD, untrusted=True, judge=judge)
+    @tool(kind=Kind.OUTWARD, untrusted=True, judge=judge, scope=scope)
     async def http_client(  # noqa: PLR0913  (a request has that many parts)
         method: Annotated[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], "Verb"],
         url: Annotated[str, URL],
@@ -79,8 +79,16 @@ def web_tools(web: Web, engine: Engine | None = None) -> list[Tool]:
 
 def judge(given: Mapping[str, Any]) -> Policy:
     """Reading is free; what sends something may change something, and asks."""
-    parts = (given[name] for name in ("method", "url", "headers", "body", "json"))
-    return Policy.ALLOW if compose(*parts).only_asks else Policy.ASK
+    return Policy.ALLOW if _composed(given).only_asks else Policy.ASK
+
+
+def scope(given: Mapping[str, Any]) -> str | None:
+    """A lasting yes is for one verb at one server: what is sent there is not looked at again."""
+    return _composed(given).scope
+
+
+def _composed(given: Mapping[str, Any]) -> Query:
+    return compose(*(given[name] for name in ("method", "url", "headers", "body", "json")))
 
 
 def compose(

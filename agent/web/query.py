@@ -54,8 +54,20 @@ class Query:
     @property
     def only_asks(self) -> bool:
         """Whether it can change nothing at an honest server: no body, no method in disguise."""
-        disguised = any(name.lower() in _OVERRIDES for name in self.headers)
-        return self.method in READS and self.body is None and not disguised
+        return self.method in READS and self.body is None and not self.disguised
+
+    @property
+    def disguised(self) -> bool:
+        """Whether some servers take it for another method than it says."""
+        return any(name.lower() in _OVERRIDES for name in self.headers)
+
+    @property
+    def scope(self) -> str | None:
+        """What a lasting yes to it covers: one verb at one server. None where that is not clear."""
+        if self.method in READS or self.disguised:
+            return None
+        url = check_url(self.url)
+        return f"{self.method} {url.scheme}://{url.netloc.decode('ascii')}"
 
 
 def check_url(text: str) -> httpx.URL:

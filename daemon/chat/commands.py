@@ -6,29 +6,51 @@ the program (a turn was stopped) it adds to the effects that the router performs
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from typing import TypeAlias
 
-from attrs import Factory, define, frozen
-
-from agent.budget import FREE, Tariff
-from daemon.chat import approvals
-from daemon.chat.drafts import text_drafts
-from daemon.chat.intake import Command
-from daemon.store import compactions, outbox, people, status, turns, usage
-from daemon.store.turnrow import TurnRow
+from agent import activity
+from daemon.chat import (
+    approvals,
+    background,
+    choosing,
+    doors,
+    hearing,
+    remembered,
+    roles,
+    speakers,
+    stopping,
+)
+from daemon.chat.intake import Command, Said
+from daemon.chat.situation import Situation, reply
+from daemon.store import acks, compactions, people, status, stops, turnrow, turns, usage
 from daemon.store.values import Place
+from daemon.telegram.live import draft_id
 
 MENU = {
     "help": "what I can do",
     "new": "begin a new conversation",
     "stop": "stop what I am doing",
+    "status": "how I am",
+    "usage": "what this takes",
+    "model": "which model answers here",
+    "memory": "what I keep of this chat",
+    "tasks": "what I do in the background",
+    "settings": "what you can choose",
+    "compact": "sum up what was said so far",
+    "busy": "what happens to what you say while I work",
+    "steer": "tell me something while I work",
     "approve": "allow what I asked about",
     "deny": "forbid what I asked about",
-    "status": "how I am",
-    "compact": "sum up what was said so far",
-    "usage": "what this takes",
+}
+# What a group's menu shows: the rest is there, but is seldom wanted by many.
+GROUP_MENU = ("help", "new", "stop", "status", "memory", "tasks", "approve", "deny")
+# The menus by Telegram's kinds of scope. Who administers a group has the settings at hand.
+MENUS = {
+    "default": MENU,
+    "all_private_chats": MENU,
+    "all_group_chats": {name: MENU[name] for name in GROUP_MENU},
+    "all_chat_administrators": {name: MENU[name] for name in (*GROUP_MENU, "busy", "settings")},
 }
 
 HELP = """\
@@ -38,61 +60,69 @@ with files, run Python and bash in a sandbox, and remember what you want kept.
 /new begins a new conversation: what was said before is out of my mind, though not deleted, and \
 so are Python's variables. Files stay.
 /stop stops what I am doing now; a second one stops what I do in the background.
+/steer TEXT tells me something while I work; /busy chooses what happens to all that you say then.
 /approve and /deny answer when I ask whether I may do something.
+/memory shows what I keep of this chat, and forgets it; /tasks what I do in the background.
+/settings shows what you can choose, and what you have allowed for good; /model which model answers.
 /compact sums up what was said so far, so that it takes less room; I do that by myself as well.
 /usage tells how many tokens you have used, and what they cost.
 /status tells how I am.
 /help shows this."""
 
+# What the help tells its owner beside that, and a guest in place of what it begins with.
+HELP_OWNER = """
 
-@define
-class Effects:
-    """What the router does after its commit, in memory only."""
+/answer mention, all or admins says, in a group, whom I answer there.
+/pair CODE lets somebody in who was given that code, and /pair CODE guest as a guest."""
+HELP_GUEST = "Write to me as you would to a person. I can think along, calculate and read the web."
 
-    begun: list[TurnRow] = Factory(list)
-    reread: list[int] = Factory(list)  # turns that were given more to read
-    dropped: list[int] = Factory(list)  # turns that were ended
-    queued: list[Place] = Factory(list)  # places that something was queued for
-    compact: list[str] = Factory(list)  # sessions that may have to be summed up
-    logged: list[tuple[str, dict[str, object]]] = Factory(list)
-
-
-@frozen
-class Situation:
-    """What a command may use. `report` tells the state of the process, in lines.
-
-    `owner` is the network's id of the person who may see everybody's use, '' if that is nobody.
-    """
-
-    db: sqlite3.Connection
-    now: float
-    report: Callable[[], list[str]]
-    effects: Effects
-    tariff: Tariff = FREE
-    owner: str = ""
-
-
-def reply(to: Situation, place: Place, text: str) -> None:
-    outbox.enqueue(to.db, place, text_drafts(text), to.now)
-    to.effects.queued.append(place)
+STEER_WHAT = "Say what I should know after the command: /steer use metres."
 
 
 def run(situation: Situation, command: Command) -> None:
-    """Carry out a command of an allowed speaker; an unknown one gets help, never a model call."""
-    handler = COMMANDS.get(command.name, _unknown)
-    handler(situation, command)
+    """Carry out a command of an allowed speaker; an unknown one gets help, never a model call.
+
+    In a group it may be meant for another bot, unless it names us.
+    """
+    handler = COMMANDS.get(command.name)
+    if handler is None:
+        if command.addressed:
+            _unknown(situation, command)
+    elif roles.may_command(command.speaker.role, command.name):
+        handler(situation, command)
+    else:
+        reply(situation, command.place, roles.refusal(command.name))
+
+
+def help_for(role: str) -> str:
+    """The help without what this role may not do."""
+    if role == roles.OWNER:
+        return HELP + HELP_OWNER
+    if role == roles.USER:
+        return HELP
+    _, *lines = HELP.splitlines()
+    mine = [line for line in lines if not line or roles.may_command(role, _named(line))]
+    return "\n".join([HELP_GUEST, *mine])
+
+
+def _named(line: str) -> str:
+    """The command that a line of the help is about."""
+    return line.split(maxsplit=1)[0].removeprefix("/")
 
 
 def _help(situation: Situation, command: Command) -> None:
-    reply(situation, command.place, HELP)
+    reply(situation, command.place, help_for(command.speaker.role))
 
 
 def _start(situation: Situation, command: Command) -> None:
-    reply(situation, command.place, f"Hello {command.speaker.name}, I am Famulus.\n\n{HELP}")
+    speaker = command.speaker
+    hello = f"Hello {speaker.name}, I am Famulus."
+    reply(situation, command.place, f"{hello}\n\n{help_for(speaker.role)}")
 
 
 def _unknown(situation: Situation, command: Command) -> None:
-    reply(situation, command.place, f"I do not know the command /{command.name}.\n\n{HELP}")
+    told = help_for(command.speaker.role)
+    reply(situation, command.place, f"I do not know the command /{command.name}.\n\n{told}")
 
 
 def _new(situation: Situation, command: Command) -> None:
@@ -103,22 +133,72 @@ def _new(situation: Situation, command: Command) -> None:
 
 def _stop(situation: Situation, command: Command) -> None:
     session = people.ensure_session(situation.db, command.place, situation.now)
-    stopped = turns.stop(situation.db, session, situation.now)
+    if _may_stop(situation, command, session):
+        _stop_in(situation, command.place, session)
+    else:
+        reply(situation, command.place, "That is not yours to stop.")
+
+
+def halt(situation: Situation, place: Place, draft: int) -> str:
+    """Stop the turn that a draft shows; returns what became of that."""
+    session = people.ensure_session(situation.db, place, situation.now)
+    turn = turnrow.head(situation.db, session)
+    if turn is None or draft_id(turn.ref) != draft:
+        return "stopped before"
+    _stop_in(situation, place, session)
+    return "button"
+
+
+def _stop_in(situation: Situation, place: Place, session: str) -> None:
+    doing = _doing(situation, session)
+    stopped = stops.stop(situation.db, session, situation.now)
     if not stopped.turns:
-        reply(situation, command.place, "There is nothing to stop.")
+        reply(situation, place, "There is nothing to stop.")
         return
+    said = situation.said(stopped.turns[0])
     situation.effects.dropped += stopped.turns
     situation.effects.begun += stopped.freed
     situation.effects.compact.append(session)
-    reply(situation, command.place, _stopped(stopped))
+    sentence = _stopped(stopped, doing)
+    stopping.conclude(situation.db, place, stopped, said, sentence, situation.now)
+    situation.effects.queued += [place, acks.beside(place)]
 
 
-def _stopped(stopped: turns.Stopped) -> str:
+def _may_stop(situation: Situation, command: Command, session: str) -> bool:
+    """A guest stops what guests have begun; in a group there is other work."""
+    if command.speaker.role != roles.GUEST:
+        return True
+    head = turnrow.head(situation.db, session)
+    return head is not None and turnrow.role(situation.db, head.id) == roles.GUEST
+
+
+def _doing(situation: Situation, session: str) -> str:
+    """What the session is doing now, in words; '' if that has none."""
+    head = turnrow.head(situation.db, session)
+    if head is not None and head.waiting_for in {"approval", "question"}:
+        return "waiting for your answer"
+    calls = stops.under_way(situation.db, session)
+    return ", ".join(dict.fromkeys(activity.line(each).removesuffix(" ...") for each in calls))
+
+
+def _stopped(stopped: stops.Stopped, doing: str) -> str:
     if stopped.background:
         return f"Stopped in the background: {len(stopped.turns)}."
-    return (
-        f"Stopped. Going on with what waits: {stopped.waiting}." if stopped.waiting else "Stopped."
-    )
+    what = f"Stopped: {doing}." if doing else "Stopped."
+    return f"{what} Going on with what waits: {stopped.waiting}." if stopped.waiting else what
+
+
+def _steer(situation: Situation, command: Command) -> None:
+    """Tell what runs; what nothing runs for is said as any other message."""
+    if not command.rest.strip():
+        reply(situation, command.place, STEER_WHAT)
+        return
+    speaker, text = command.speaker, command.rest.strip()
+    if command.place.in_group:
+        text = speakers.spoken(speaker.shown or speaker.name, text)
+    said = Said(command.place, speaker, text, command.asked_at, "steer", more=False)
+    if hearing.steer(situation, said):
+        reply(situation, command.place, "Told.")
 
 
 def _approve(situation: Situation, command: Command) -> None:
@@ -131,11 +211,10 @@ def _deny(situation: Situation, command: Command) -> None:
 
 def _answer(situation: Situation, command: Command, *, granted: bool) -> None:
     """Answer the question that is named, or the only one that is open here."""
-    db, speaker = situation.db, command.speaker
-    user = people.ensure_user(
-        db, command.place.channel, speaker.external_id, speaker.name, situation.now
-    )
-    open_here = approvals.questions_for(db, command.place, user)
+    db = situation.db
+    user = situation.user(command.place, command.speaker)
+    owner = situation.is_owner(command.speaker, user)
+    open_here = approvals.questions_for(db, command.place, user, owner=owner)
     given = approvals.Given(command.rest, granted, user, situation.now)
     verdict = approvals.decide(db, open_here, given)
     if verdict.turn is not None:
@@ -144,7 +223,13 @@ def _answer(situation: Situation, command: Command, *, granted: bool) -> None:
 
 
 def _status(situation: Situation, command: Command) -> None:
-    lines = [*situation.report(), *status.lines(situation.db)]
+    db = situation.db
+    user = situation.user(command.place, command.speaker)
+    here = [
+        f"this chat's model: {choosing.chosen_model(situation, command.place)}",
+        *usage.left_today(db, user, situation.tariff, situation.now),
+    ]
+    lines = [*situation.report(), *here, *status.lines(db)]
     reply(situation, command.place, "\n".join(lines))
 
 
@@ -162,12 +247,10 @@ def _compact(situation: Situation, command: Command) -> None:
 
 
 def _usage(situation: Situation, command: Command) -> None:
-    speaker, db = command.speaker, situation.db
-    user = people.ensure_user(
-        db, command.place.channel, speaker.external_id, speaker.name, situation.now
-    )
+    db = situation.db
+    user = situation.user(command.place, command.speaker)
     lines = usage.of_person(db, user, situation.tariff, situation.now)
-    if speaker.external_id == situation.owner or people.is_owner(db, user):
+    if situation.is_owner(command.speaker, user):
         lines += usage.of_everybody(db, situation.tariff, situation.now)
     reply(situation, command.place, "\n".join(lines))
 
@@ -179,9 +262,17 @@ COMMANDS: dict[str, Handler] = {
     "help": _help,
     "new": _new,
     "stop": _stop,
+    "steer": _steer,
+    "busy": choosing.busy_command,
     "approve": _approve,
     "deny": _deny,
     "status": _status,
+    "model": choosing.model_command,
+    "memory": remembered.memory_command,
+    "tasks": background.tasks_command,
+    "settings": choosing.settings_command,
     "compact": _compact,
     "usage": _usage,
+    "answer": doors.answer,
+    "pair": doors.pair_command,
 }

@@ -1,8 +1,14 @@
 """What an update asks of us: a pure reading of Telegram's update, before anything is done.
 
-`read` gives one of six values. Deny is the default: in a private chat the person must be on the
-list of allowed users, elsewhere the chat must be on the list of allowed chats, whoever speaks
-there. A stranger's update is `Ignored` with the outcome "stranger", and gets silence.
+`read` gives one of the values below. Who is answered is `daemon.chat.access`'s to say; deny is the
+default. A stranger's update is `Ignored` with the outcome "stranger", and gets silence, but for the
+one `/start` that asks for a code where pairing is on. For a message the cases are, in order:
+
+1. the chat has moved: followed, if it was allowed under its old id;
+2. a stranger, or no person: ignored;
+3. a group that answers administrators alone, and none of them: ignored;
+4. a command, which in a group may be another bot's;
+5. something said: in a group to the bot, or to others.
 """
 
 from __future__ import annotations
@@ -10,17 +16,51 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from daemon.chat import access as allowing
+from daemon.chat import addressing, roles, speakers
+from daemon.chat.access import CHANNEL, Access
+from daemon.chat.contents import NOTHING, Contents, contents
+from daemon.store import closed
 from daemon.store.values import Place
-from daemon.telegram.types import ATTACHMENTS, CallbackQuery, Chat, Message, Update, User
+from daemon.telegram.types import (
+    CallbackQuery,
+    Chat,
+    Halt,
+    MembershipChange,
+    Message,
+    Update,
+    User,
+)
 
-CHANNEL = "telegram"
+__all__ = [
+    "CALLBACKS",
+    "CHANNEL",
+    "MAX_TEXT",
+    "Access",
+    "Command",
+    "Corrected",
+    "Halted",
+    "Ignored",
+    "Intake",
+    "Knock",
+    "Moved",
+    "Pressed",
+    "Said",
+    "Speaker",
+    "Standing",
+    "TooLong",
+    "read",
+]
+
 CALLBACKS = "callback queries"  # the destination of answers to buttons, which belong to no chat
 
 # A client cuts what its user writes into messages of this length; one that is full is likely to
 # be followed by the rest.
 CUT_UNITS = 4096
+# What is said of a guest's files in their place.
+UNSEEN = "[They sent {told}, which is not opened for guests; tell them so.]"
 # Longer texts cannot come from Telegram, and no model would read them.
 MAX_TEXT = 100_000
 
@@ -28,26 +68,13 @@ _COMMAND = re.compile(r"/([a-z0-9_]{1,32})(?:@(\w+))?(?:\s+(.*))?", re.IGNORECAS
 
 
 @frozen
-class Access:
-    """Who is answered: ids of people (in private chats) and of group chats."""
-
-    users: frozenset[int]
-    chats: frozenset[int]
-
-    def permits(self, user_id: int | None, chat: Chat) -> bool:
-        return user_id in self.users if chat.private else chat.id in self.chats
-
-    def reaches(self, place: Place, account: str) -> bool:
-        """Whether the bot `account` may write there unasked; a private chat has its person's id."""
-        if (place.channel, place.account) != (CHANNEL, account):
-            return False
-        return int(place.chat) in self.users | self.chats
-
-
-@frozen
 class Speaker:
+    """Who speaks; `role` is theirs in this chat, and `shown` their name in its transcript."""
+
     external_id: str
     name: str
+    role: str = roles.USER
+    shown: str = ""
 
 
 @frozen
@@ -55,7 +82,9 @@ class Said:
     """Something to answer. `gather_key` is what further updates may be part of the same thing by.
 
     `more` says that the rest is likely to follow; `forwarded` that it may belong to a comment
-    that came just before.
+    that came just before. What is not `addressed` was said in a group to others, and is part of a
+    turn only if it belongs to something that was said to us; else it is kept for the next one, if
+    that is wanted (`kept`).
     """
 
     place: Place
@@ -65,15 +94,49 @@ class Said:
     gather_key: str
     more: bool = False
     forwarded: bool = False
+    addressed: bool = True
+    kept: bool = False
+    message_id: str = ""  # the network's number of it, in its chat
+    contents: Contents = NOTHING
+
+
+@frozen
+class Corrected:
+    """A message that was said before, as it reads now."""
+
+    said: Said
 
 
 @frozen
 class Command:
+    """`addressed` if it can be no other bot's."""
+
     place: Place
     speaker: Speaker
     name: str
     rest: str
     asked_at: float
+    addressed: bool = True
+
+
+@frozen
+class Knock:
+    """A stranger asks in private to be let in, and pairing is on."""
+
+    place: Place
+    name: str
+
+
+@frozen
+class Standing:
+    """What we may do in a chat has changed: `why` it is closed to us, None if it is open.
+
+    `uninvited` is the chat's title if we are in a group that is not allowed, by the owner's hand.
+    """
+
+    place: Place
+    why: str | None
+    uninvited: str | None = None
 
 
 @frozen
@@ -81,8 +144,18 @@ class Pressed:
     """A button: `data` may be forged, so it only ever names a row."""
 
     place: Place | None
+    speaker: Speaker
     query_id: str
     data: str
+    message_id: str = ""
+
+
+@frozen
+class Halted:
+    """The Stop button of a draft."""
+
+    place: Place
+    draft_id: int
 
 
 @frozen
@@ -107,37 +180,117 @@ class Ignored:
     detail: str = ""
 
 
-Intake: TypeAlias = Said | Command | Pressed | Moved | TooLong | Ignored
+Intake: TypeAlias = (
+    Said | Corrected | Command | Pressed | Halted | Moved | TooLong | Knock | Standing | Ignored
+)
 
 
 def read(update: Update, account: str, access: Access, username: str | None) -> Intake:
     """What `update` asks of the bot `username` (None: not known yet), whose id is `account`."""
     if update.callback_query is not None:
         return _read_press(update.callback_query, account, access)
+    if update.my_chat_member is not None:
+        return _read_standing(update.my_chat_member, account, access)
+    if update.edited_message is not None:
+        return _read_edit(_read_message(update.edited_message, account, access, username))
+    if update.stopped_message_generation is not None:
+        return _read_halt(update.stopped_message_generation, account, access)
     if update.message is None:
-        return Ignored("edited" if update.edited_message else "unread kind")
+        return Ignored("unread kind")
     return _read_message(update.message, account, access, username)
 
 
+def _read_edit(asked: Intake) -> Intake:
+    """What an edit asks, by what the message would ask if it were new: only words are corrected."""
+    match asked:
+        case Said():
+            return Corrected(asked)
+        case TooLong() | Ignored():
+            return asked
+        case _:
+            return Ignored("edited command")
+
+
 def _read_message(message: Message, account: str, access: Access, username: str | None) -> Intake:
-    sender = message.sender
-    if not access.permits(sender.id if sender else None, message.chat):
-        return Ignored("stranger", _who(sender, message.chat))
     place = Place(CHANNEL, account, str(message.chat.id), message.topic)
-    if message.migrate_to_chat_id is not None:
-        return Moved(place, str(message.migrate_to_chat_id))
+    turned_away = _moved(message, place, access) or _turned_away(message, place, access)
+    if turned_away is not None:
+        return turned_away
+    sender = message.sender
+    assert sender is not None  # noqa: S101  (nobody else is let through)
+    role, shown = access.role(sender.id, message.chat), access.named(sender.name, sender.id)
+    speaker = Speaker(str(sender.id), sender.name, role, shown)
+    if command := _command(message):
+        return _read_command(command, place, speaker, message, username)
+    addressed = _is_addressed(message, account, access, username)
+    if len(message.body) > MAX_TEXT:
+        return TooLong(place, len(message.body)) if addressed else Ignored("not addressed")
+    found = contents(message, account)
+    if found.is_empty:
+        return Ignored("service message")
+    if speaker.role == roles.GUEST:
+        found = found.without_files(UNSEEN)
+    said = _said(message, place, speaker, found)
+    if not message.chat.private:
+        said = evolve(said, text=speakers.spoken(speaker.shown, found.text))
+    kept = not addressed and access.group(message.chat.id).listens
+    return evolve(said, addressed=addressed, kept=kept)
+
+
+def _turned_away(message: Message, place: Place, access: Access) -> Knock | Ignored | None:
+    """What becomes of a message of somebody who is not heard here; None if they are."""
+    sender, chat = message.sender, message.chat
+    if not access.permits(sender.id if sender else None, chat):
+        return _stranger(message, place, access)
     # What a chat itself posts (a channel in its discussion group, an admin without a name) has a
     # sender only for clients that know no better.
     if sender is None or sender.is_bot or message.sender_chat is not None:
         return Ignored("not a person")
-    speaker = Speaker(str(sender.id), sender.name)
-    if len(message.body) > MAX_TEXT:
-        return TooLong(place, len(message.body))
-    command = _COMMAND.fullmatch(message.body.strip())
-    if command and message.text is not None and message.forward_origin is None:
-        return _read_command(command, place, speaker, message, username)
-    text = _text(message)
-    return _said(message, place, speaker, text) if text else Ignored("service message")
+    if not _may_speak(sender.id, access.role(sender.id, chat), chat, access):
+        return Ignored("not an administrator", _who(sender, chat))
+    return None
+
+
+def _moved(message: Message, place: Place, access: Access) -> Moved | None:
+    """The old chat says where to, and the new one from where; only Telegram writes either."""
+    to, origin = message.migrate_to_chat_id, message.migrate_from_chat_id
+    if to is not None and message.chat.id in access.chats:
+        return Moved(evolve(place, topic=""), str(to))
+    if origin is not None and origin in access.chats:
+        return Moved(evolve(place, chat=str(origin), topic=""), str(message.chat.id))
+    return None
+
+
+def _stranger(message: Message, place: Place, access: Access) -> Knock | Ignored:
+    sender = message.sender
+    command = _command(message)
+    asks = command is not None and command[1].lower() == "start" and message.chat.private
+    # A private chat has its person's id; anything else is not one.
+    person = sender is not None and not sender.is_bot and sender.id == message.chat.id
+    if access.pairing and asks and person and sender is not None:
+        return Knock(evolve(place, topic=""), speakers.shown_name(sender.name, sender.id, {}))
+    return Ignored("stranger", _who(sender, message.chat))
+
+
+def _may_speak(user_id: int, role: str, chat: Chat, access: Access) -> bool:
+    """Where administrators alone are answered, nobody is one who is not known to be."""
+    group = access.group(chat.id)
+    if chat.private or group.answer != allowing.ADMINS or role == roles.OWNER:
+        return True
+    return group.admins is not None and user_id in group.admins
+
+
+def _is_addressed(message: Message, account: str, access: Access, username: str | None) -> bool:
+    if message.chat.private or access.group(message.chat.id).answer == allowing.ALL:
+        return True
+    return addressing.is_addressed(message, account, username, access.called)
+
+
+def _command(message: Message) -> re.Match[str] | None:
+    """The command that a message is; a caption or a forward is none."""
+    if message.text is None or message.forward_origin is not None:
+        return None
+    return _COMMAND.fullmatch(message.text.strip()) if len(message.text) <= MAX_TEXT else None
 
 
 def _read_command(
@@ -146,41 +299,63 @@ def _read_command(
     name, addressee, rest = found.groups()
     if addressee and username and addressee.casefold() != username.casefold():
         return Ignored("another bot's command")
-    return Command(place, speaker, name.lower(), (rest or "").strip(), message.asked_at)
+    addressed = message.chat.private or bool(addressee)
+    rest = (rest or "").strip()
+    return Command(place, speaker, name.lower(), rest, message.asked_at, addressed)
 
 
-def _said(message: Message, place: Place, speaker: Speaker, text: str) -> Said:
+def _said(message: Message, place: Place, speaker: Speaker, found: Contents) -> Said:
     album = message.media_group_id
     return Said(
         place,
         speaker,
-        text if message.chat.private else f"{speaker.name}: {text}",
+        found.text,
         message.asked_at,
         f"album {album}" if album else f"text {speaker.external_id}",
         more=album is not None or len(message.body.encode("utf-16-le", "replace")) >= 2 * CUT_UNITS,
-        forwarded=message.forward_origin is not None,
+        forwarded=found.forwarded,
+        message_id=str(message.message_id or ""),  # 0: it has none
+        contents=found,
     )
 
 
-def _text(message: Message) -> str:
-    """What the model is to read: the words, and the names of what it cannot be shown."""
-    body = message.body.strip()
-    if message.forward_origin is not None and body:
-        body = f"[forwarded] {body}"
-    names = [ATTACHMENTS[kind] for kind in message.attached]
-    notes = [f"[They sent {name}. You cannot open it yet; tell them so.]" for name in names]
-    return "\n".join(part for part in (body, *notes) if part)
+def _read_standing(change: MembershipChange, account: str, access: Access) -> Standing | Ignored:
+    """Of chats that are none of ours only one thing is news: that the owner has added us there."""
+    chat, why = change.chat, _why_closed(change)
+    place = Place(CHANNEL, account, str(chat.id))
+    if access.permits(chat.id, chat):
+        return Standing(place, why)
+    by_owner = access.owner is not None and change.sender.id == access.owner
+    if by_owner and why is None and chat.type in {"group", "supergroup"}:
+        return Standing(place, None, chat.title)
+    return Ignored("stranger", _who(change.sender, chat))
+
+
+def _why_closed(change: MembershipChange) -> str | None:
+    member = change.new_chat_member
+    if member.status in {"kicked", "left"} or not member.is_member:
+        return closed.BLOCKED if change.chat.private else closed.KICKED
+    return closed.RIGHTS if not member.can_send_messages else None
 
 
 def _read_press(query: CallbackQuery, account: str, access: Access) -> Intake:
-    if query.message is None:
-        if query.sender.id not in access.users:
-            return Ignored("stranger", f"user {query.sender.id}")
-        return Pressed(None, query.id, query.data)
-    if not access.permits(query.sender.id, query.message.chat):
-        return Ignored("stranger", _who(query.sender, query.message.chat))
-    chat = str(query.message.chat.id)
-    return Pressed(Place(CHANNEL, account, chat, query.message.topic), query.id, query.data)
+    message, sender = query.message, query.sender
+    if message is None:
+        if sender.id not in access.people:
+            return Ignored("stranger", f"user {sender.id}")
+        return Pressed(None, Speaker(str(sender.id), sender.name), query.id, query.data)
+    if not access.permits(sender.id, message.chat):
+        return Ignored("stranger", _who(sender, message.chat))
+    speaker = Speaker(str(sender.id), sender.name, access.role(sender.id, message.chat))
+    place = Place(CHANNEL, account, str(message.chat.id), message.topic)
+    return Pressed(place, speaker, query.id, query.data, str(message.message_id))
+
+
+def _read_halt(halt: Halt, account: str, access: Access) -> Intake:
+    """It does not say who pressed; but drafts are in private chats, which have one person."""
+    if not (halt.chat.private and access.permits(halt.chat.id, halt.chat)):
+        return Ignored("stranger", f"chat {halt.chat.id}")
+    return Halted(Place(CHANNEL, account, str(halt.chat.id), halt.topic), halt.draft_id)
 
 
 def _who(sender: User | None, chat: Chat) -> str:

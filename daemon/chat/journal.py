@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -20,13 +21,13 @@ from agent.ports import (
     TurnLost,
     TurnState,
 )
-from agent.transcript import UNCOUNTED, Answer, ToolCall, ToolResult, Usage, User
+from agent.transcript import UNCOUNTED, Answer, Approval, ToolCall, ToolResult, Usage, User
 from daemon import log
-from daemon.chat import steps, views
-from daemon.chat.drafts import keep_files
+from daemon.chat import questions, steps, views
+from daemon.chat.drafts import Words, keep_files, keep_text, keep_words, keys_of
 from daemon.spool import Spool
+from daemon.store import acks, approvals, money, outbox, turns
 from daemon.store import journal as rows
-from daemon.store import money, turns
 from daemon.store import views as view_rows
 from daemon.store.db import Database
 from daemon.store.turnrow import TurnRow
@@ -70,6 +71,7 @@ class TurnJournal:
     spool: Spool
     tariff: Tariff = FREE
     zone: str = "UTC"
+    richly: bool = False  # whether tables and formulas go by rich messages
     pages: rows.TurnPages | None = None
     shows: bool = False  # whether the turn has shown its model something
     _claimed: bool = False
@@ -84,6 +86,7 @@ class TurnJournal:
     async def load(self) -> Opening:
         self.pages = pages = await self.database.read(rows.read_pages, self.turn_id)
         self._seen = pages.last_message
+        self.zone = pages.zone or self.zone
         log.bind(chat=pages.address.place.chat)
         turn = await self._with_bytes(pages.turn)
         history, turn = (stamped(each, self.zone) for each in (pages.history, turn))
@@ -92,12 +95,14 @@ class TurnJournal:
     async def intend_model_call(self, reserved_tokens: int) -> Intent:
         request = money.Request(self.model, reserved_tokens, self.tariff)
         try:
-            intended: tuple[int, steps.Unread] = await self._step(
+            intended: tuple[int, steps.Unread, bool] = await self._step(
                 self.database.write, steps.intend_model_call, self._address(), request
             )
         except money.OverBudget as refused:
             raise OverBudget(str(refused)) from None
-        call, unread = intended
+        call, unread, settled = intended
+        if settled:
+            self.wakes.outbox(acks.beside(self._address().place))
         return Intent(call, await self._read(unread))
 
     async def answered(self, model_call: int, answer: Answer) -> tuple[ToolCall, ...]:
@@ -123,17 +128,47 @@ class TurnJournal:
         await self._end(steps.Ending("failed", answer, self._ran(), model_call, error, lost))
 
     async def _end(self, ending: steps.Ending) -> tuple[User, ...]:
-        assert self.pages is not None  # noqa: S101  (as in `_address`)
-        outcome: tuple[steps.Unread, turns.Ended] = await self._step(
-            self.database.finish, steps.end, self.pages, ending, self.tariff
-        )
-        unread, ended = outcome
-        self.wakes.outbox(self._address().place)
+        pages, begun = self._loaded(), self._claimed
+        words = steps.told(pages, ending)
+        # As for the files of a tool: what is kept has to be queued, or removed.
+        with trio.CancelScope(shield=words is not None and words.is_long):
+            drafts = await self._drafts(words)
+            ending = evolve(ending, words=words, drafts=drafts)
+            unread, ended = await self._queue(pages, ending)
+        self.wakes.outbox(pages.address.place)
+        if not begun:
+            self.wakes.outbox(acks.beside(pages.address.place))
         if unread:
             return await self._read(unread)
         _log.info("turn ended", outcome=ending.outcome, seconds=ending.ran_seconds)
         self.wakes.ended(ended)
         return ()
+
+    async def _drafts(self, words: Words | None) -> tuple[outbox.Draft, ...]:
+        """What shows the last words: made before the transaction, which others wait for."""
+        if words is None:
+            return ()
+        if words.is_long:
+            return await trio.to_thread.run_sync(
+                partial(keep_words, self.spool, words, richly=self.richly)
+            )
+        return keep_words(self.spool, words, richly=self.richly)
+
+    async def _queue(
+        self, pages: rows.TurnPages, ending: steps.Ending
+    ) -> tuple[steps.Unread, turns.Ended]:
+        """End the turn, and remove the files of an answer that was not queued."""
+        queued = False
+        try:
+            outcome: tuple[steps.Unread, turns.Ended, bool] = await self._step(
+                self.database.finish, steps.end, pages, ending, self.tariff
+            )
+            unread, ended, queued = outcome
+        finally:
+            if not queued and (keys := keys_of(ending.drafts)):
+                # Removing a few files; the shield is the caller's.
+                await trio.to_thread.run_sync(views.discard, self.spool, keys)  # noqa: ASYNC102
+        return unread, ended
 
     async def _read(self, unread: steps.Unread) -> tuple[User, ...]:
         """Take note of what people have said meanwhile."""
@@ -152,14 +187,39 @@ class TurnJournal:
         self.shows = True
         return await trio.to_thread.run_sync(views.loaded, self.spool, entries)
 
-    async def ask(self, call: ToolCall, what: str) -> None:
-        await self._step(self.database.write, steps.ask, self._address(), call, what)
-        _log.info("asked for permission", job=call.id, tool=call.request.name)
-        self.wakes.outbox(self._address().place)
+    async def ask(self, call: ToolCall, what: str, scope: str | None) -> Approval:
+        wish = approvals.Wish(what, call.request.name, scope)
+        whole = await self._kept_whole(what)
+        try:
+            given: Approval = await self._step(
+                self.database.write, steps.ask, self._address(), call, wish, whole
+            )
+        except BaseException:
+            await self._discard(whole)  # noqa: ASYNC102  (it is shielded)
+            raise
+        if given is Approval.OPEN:
+            self.wakes.outbox(self._address().place)
+        else:
+            await self._discard(whole)
+        _log.info("permission", job=call.id, tool=call.request.name, given=given.value)
+        return given
+
+    async def _kept_whole(self, what: str) -> outbox.Draft | None:
+        """A file that shows all of what has no room in a message; None if there is no need."""
+        assert self.pages is not None  # noqa: S101  (as in `_address`)
+        if questions.is_whole(what, questions.asked("", self.pages.label)):
+            return None
+        return await trio.to_thread.run_sync(keep_text, self.spool, questions.FILE_NAME, what)
+
+    async def _discard(self, draft: outbox.Draft | None) -> None:
+        """Remove the file of a draft that nobody is sent."""
+        if draft is not None:
+            with trio.CancelScope(shield=True):  # removing one file; the start sweeps what is left
+                await trio.to_thread.run_sync(views.discard, self.spool, [draft.file or ""])
 
     async def parked(self, *, child: bool) -> TurnState:
         state = await self._step(self.database.finish, steps.park, self._ran(), child=child)
-        _log.info("turn parked", waiting_for="child" if child else "approval")
+        _log.info("turn parked", waiting_for="others" if child else "approval")
         return TurnState(state)
 
     async def intend_tool_call(self, call: ToolCall) -> None:
@@ -184,7 +244,7 @@ class TurnJournal:
                 await trio.to_thread.run_sync(views.discard, self.spool, unshown)
         _log.debug("tool ended", job=call.id, failed=kept.failed, files=len(kept.drafts))
         self.shows = self.shows or bool(kept.shown)
-        if kept.drafts:
+        if kept.drafts or kept.inquiry:
             self.wakes.outbox(self._address().place)
         if child is not None:
             _log.info("subtask begun", turn=child.ref)
@@ -195,8 +255,11 @@ class TurnJournal:
         await self.database.finish(rows.release, self._claim(), self._ran())
 
     def _address(self) -> Address:
+        return self._loaded().address
+
+    def _loaded(self) -> rows.TurnPages:
         assert self.pages is not None  # noqa: S101  (a turn is loaded before it is stepped)
-        return self.pages.address
+        return self.pages
 
     def _ran(self) -> float:
         return trio.current_time() - self._begun

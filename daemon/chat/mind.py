@@ -16,7 +16,7 @@ from typing import Any
 import trio
 from attrs import evolve, field, frozen
 
-from agent import context, memory, parts
+from agent import context, memory, parts, silence
 from agent.context import stamped, system_prompt
 from agent.fitting import Gauge, bounded, request
 from agent.ports import Opening
@@ -46,8 +46,11 @@ class Voice:
         at = time.time() if now is None else now
         return dt.datetime.fromtimestamp(at, zoneinfo.ZoneInfo(self.zone)).date()
 
-    def system(self, holding: Holding, snapshot: str, today: dt.date) -> str:
-        sections = [*holding.sections(), snapshot]
+    def system(
+        self, holding: Holding, snapshot: str, today: dt.date, *, in_group: bool = False
+    ) -> str:
+        manners = [silence.IN_A_GROUP] if in_group else []
+        sections = [*holding.sections(), *manners, snapshot]
         return system_prompt(self.instructions, today, self.zone, sections)
 
     def alone(self, holding: Holding, today: dt.date) -> str:
@@ -82,18 +85,20 @@ class Mind:
         Makes the snapshot if the period has none yet. A turn with a lane of its own (a helper, a
         heartbeat) is shown what its session was shown last, and a specialist nothing of the chat.
         """
-        today = self.voice.today()
+        voice = evolve(self.voice, zone=scope.zone) if scope.zone else self.voice
+        today = voice.today()
         holding = self.shelf.holding
         if specialist := holding.specialists.get(scope.specialist):
-            return evolve(self.voice, instructions=specialist.instructions).alone(holding, today)
+            return evolve(voice, instructions=specialist.instructions).alone(holding, today)
+        in_group = scope.address.place.in_group
         if not scope.conversation.startswith(f"{session_id}-"):
-            return self.voice.system(holding, last.text, today)
+            return voice.system(holding, last.text, today, in_group=in_group)
         address, conversation = scope.address, scope.conversation
         period = Period(session_id, conversation, today.isoformat())
         text = last.of(period)
         if text is None and self.keeper is not None:
             text = await self._snapshot(period, address, today)
-        return self.voice.system(holding, text or "", today)
+        return voice.system(holding, text or "", today, in_group=in_group)
 
     async def _snapshot(self, period: Period, address: Address, today: dt.date) -> str:
         """A snapshot for the period. One that could not be made of the files holds for a moment."""
@@ -124,7 +129,9 @@ class Mind:
         text = pages.memory.of(period)
         if text is None:
             text, _ = await self._fresh(pages.address, today)
-        return upcoming(pages, self.voice, self.voice.system(self.shelf.holding, text, today))
+        in_group = pages.address.place.in_group
+        system = self.voice.system(self.shelf.holding, text, today, in_group=in_group)
+        return upcoming(pages, self.voice, system)
 
     async def _fresh(self, address: Address, today: dt.date) -> tuple[str, bool]:
         """A snapshot made now, and whether it says that the files could not be read.

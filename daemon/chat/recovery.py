@@ -8,8 +8,20 @@ from attrs import frozen
 
 from agent.text import shorten
 from agent.transcript import Answer
+from daemon.chat import settling
 from daemon.chat.drafts import text_drafts
-from daemon.store import approvals, children, journal, money, outbox, turns
+from daemon.store import (
+    approvals,
+    attachments,
+    children,
+    hopeless,
+    journal,
+    money,
+    outbox,
+    previews,
+    questions,
+    turns,
+)
 from daemon.store.turnrow import TurnRow
 from daemon.store.values import Place
 
@@ -32,9 +44,11 @@ def take_over(db: sqlite3.Connection, now: float) -> Inheritance:
     Called while no turn runs.
     """
     turns.recover(db)
+    attachments.renew(db, now)
     money.abandon(db, "interrupted by a restart", now)
-    dead = turns.give_up_hopeless(db, now)
+    dead = hopeless.give_up_hopeless(db, now)
     told = [place for each in dead if (place := _tell(db, each, now)) is not None]
+    told += settling.settle(db, now)
     return Inheritance(turns.open_turns(db), [each.turn for each in dead], told)
 
 
@@ -54,11 +68,13 @@ def pass_deadlines(db: sqlite3.Connection, now: float) -> Passed:
             f"Nobody answered within a day, so I did not run this:\n\n{shorten(question.what, CUT)}"
         )
         outbox.enqueue(db, question.place, text_drafts(text), now, turn_id=question.turn_id)
-    changed = [*turns.ripen(db, now), *(turn for _, turn in lapsed if turn is not None)]
-    return Passed(changed, [question.place for question, _ in lapsed])
+    unasked = questions.lapse(db, now)
+    changed = [*turns.ripen(db, now), *(turn for _, turn in lapsed if turn is not None), *unasked]
+    told = [*(question.place for question, _ in lapsed), *settling.settle(db, now)]
+    return Passed(changed, told)
 
 
-def _tell(db: sqlite3.Connection, dead: turns.Dead, now: float) -> Place | None:
+def _tell(db: sqlite3.Connection, dead: hopeless.Dead, now: float) -> Place | None:
     """Tell the chat; None if nobody there waits: for a heartbeat, or for what a call waits for."""
     turn = dead.turn
     if dead.awaited or turn.cause == "heartbeat":
@@ -69,5 +85,6 @@ def _tell(db: sqlite3.Connection, dead: turns.Dead, now: float) -> Place | None:
     journal.add_answer(db, turn.id, Answer(text), now)
     if turn.cause == "child":
         children.report(db, turn.id, text, now)
-    outbox.enqueue(db, address.place, text_drafts(text), now, turn_id=turn.id)
+    drafts = previews.in_place(db, turn.id, text_drafts(text))
+    outbox.enqueue(db, address.place, drafts, now, turn_id=turn.id)
     return address.place

@@ -16,40 +16,45 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import trio
-from attrs import Factory, define
+from attrs import Factory, define, field
 
 from agent.budget import FREE, Tariff
 from daemon import log
-from daemon.chat import commands, hearing
-from daemon.chat.commands import Effects, Situation, reply
+from daemon.chat import buttons, commands, doors, hearing, settling
 from daemon.chat.intake import (
-    CALLBACKS,
     CHANNEL,
     MAX_TEXT,
     Access,
     Command,
+    Corrected,
+    Halted,
     Ignored,
     Intake,
+    Knock,
     Moved,
     Pressed,
     Said,
+    Standing,
     TooLong,
     read,
 )
 from daemon.chat.lanes import Lanes
-from daemon.store import inbox, outbox, people
+from daemon.chat.situation import Effects, Situation, nothing, reply
+from daemon.store import admission, closed, inbox
 from daemon.store.db import Database
 from daemon.store.inbox import InboxRow
 from daemon.store.values import Place
-from daemon.telegram.outbox import SHOW_HELD
+from daemon.telegram.live import Said as Spoken
 from daemon.telegram.types import MalformedUpdate, parse_update
+
+T = TypeVar("T")
 
 BATCH = 100  # rows in one transaction; as many as one poll brings
 # Outcomes that somebody should look into.
-LOUD = frozenset({"malformed", "moved"})
+LOUD = frozenset({"malformed"})
 
 _log = log.get("router")
 
@@ -58,11 +63,19 @@ def ignore(_session_id: str) -> None:
     """Nobody sums up here."""
 
 
+def nobody() -> None:
+    """Nobody waits for it."""
+
+
 @define
 class Router:
     """Routes the updates of one account. `report` tells the state of the process in lines.
 
-    `compact` is told of sessions that may have to be summed up; `owner` may see everybody's use.
+    `access` is what the configuration says of who is answered; with what rows add to it, it is
+    `current`, which is made anew for each batch, and within one by what changes it. `compact` is
+    told of sessions that may have to be summed up, `fetch` that there are files to fetch,
+    `forget` that there is something to forget; `regranted` that `current` may have changed. The
+    first of the `models` is the configured one.
     """
 
     database: Database
@@ -76,8 +89,17 @@ class Router:
     compact: Callable[[str], None] = ignore
     tariff: Tariff = FREE
     owner: str = ""
+    fetch: Callable[[], None] = nobody
+    regranted: Callable[[], None] = nobody
+    models: tuple[str, ...] = ()
+    forget: Callable[[], None] = nobody
+    current: Access = field(init=False)
+    said: Callable[[int], Spoken] = nothing
     _suspicious: bool = False  # the last transaction did not end well: one of its rows is bad
     _woken: trio.Event = Factory(trio.Event)
+
+    def __attrs_post_init__(self) -> None:
+        self.current = self.access
 
     def wake(self) -> None:
         """There are new rows."""
@@ -91,6 +113,16 @@ class Router:
             while await self._route_some():
                 pass
             await woken.wait()
+
+    async def reread(self) -> None:
+        """Take note of what rows say of who is answered."""
+        self.current = await self.database.read(self._granted, time.time())
+
+    async def carry_out(self, act: Callable[[Situation], T]) -> T:
+        """Run `act` as a transaction and do what follows, as for a command in a chat."""
+        result, effects = await self.database.write(self._act, act, time.time())
+        self._perform(effects)
+        return result
 
     async def _route_some(self) -> bool:
         """Route what can be routed in one transaction; False if that was all there was."""
@@ -128,43 +160,66 @@ class Router:
             self.wake_outbox(place)
         for session_id in effects.compact:
             self.compact(session_id)
+        if effects.fetch:
+            self.fetch()
+        if effects.regranted:
+            self.regranted()
+        if effects.forgetting:
+            self.forget()
 
     # --- Inside the transaction ---
 
     def _route_batch(self, db: sqlite3.Connection, limit: int, now: float) -> tuple[int, Effects]:
         rows = inbox.new_rows(db, CHANNEL, self.account, limit)
-        situation = Situation(db, now, self._report_from_thread, Effects(), self.tariff, self.owner)
+        situation = self._situation(db, now)
+        self.current = self._granted(db, now)
         for row in rows:
             self._route(situation, row)
+        situation.effects.queued += settling.settle(db, now)
         return len(rows), situation.effects
+
+    def _act(
+        self, db: sqlite3.Connection, act: Callable[[Situation], T], now: float
+    ) -> tuple[T, Effects]:
+        situation = self._situation(db, now)
+        result = act(situation)
+        self.current = self._granted(db, now)
+        return result, situation.effects
+
+    def _situation(self, db: sqlite3.Connection, now: float) -> Situation:
+        return Situation(
+            *(db, now, self._report_from_thread, Effects(), self.tariff, self.owner),
+            *(self.while_busy, self.models, self._said_from_thread),
+        )
+
+    def _granted(self, db: sqlite3.Connection, now: float) -> Access:
+        listed = self.access.people
+        found = admission.read(db, CHANNEL, self.account, listed, now)
+        return self.access.with_rows(found)
 
     def _report_from_thread(self) -> list[str]:
         return trio.from_thread.run_sync(self.report)
 
+    def _said_from_thread(self, turn_id: int) -> Spoken:
+        return trio.from_thread.run_sync(self.said, turn_id)
+
     def _route(self, situation: Situation, row: InboxRow) -> None:
         try:
             asked = read(
-                parse_update(json.loads(row.body)), self.account, self.access, self.username
+                parse_update(json.loads(row.body)), self.account, self.current, self.username
             )
         except MalformedUpdate as error:
             asked = Ignored("malformed", str(error))
         outcome, turn_id = self._answer(situation, asked)
+        if situation.effects.regranted:
+            self.current = self._granted(situation.db, situation.now)
         inbox.close(situation.db, row.id, outcome, situation.now, turn_id)
 
     def _answer(self, situation: Situation, asked: Intake) -> tuple[str, int | None]:
         """Do what is asked; returns (outcome, the turn it went into)."""
         match asked:
-            case Said():
-                return "turn", hearing.hear(situation, asked, self.while_busy)
-            case Command():
-                commands.run(situation, asked)
-                return "command", None
-            case Pressed():
-                _press(situation, asked, self.account)
-                return "button", None
-            case Moved(place, chat):
-                _follow(situation, place, chat)
-                return "moved", None
+            case Said() | Corrected() | Command():
+                return self._hear(situation, asked)
             case TooLong(place, length):
                 text = f"That message has {length:,} characters; I read up to {MAX_TEXT:,}."
                 reply(situation, place, f"{text} Please send it in pieces.")
@@ -174,28 +229,35 @@ class Router:
                     ("update ignored", {"outcome": outcome, "detail": detail})
                 )
                 return outcome, None
+            case _:
+                return self._attend(situation, asked), None
 
+    def _hear(
+        self, situation: Situation, asked: Said | Corrected | Command
+    ) -> tuple[str, int | None]:
+        """What somebody says or wants; where no answer can be sent, no model is asked for one."""
+        place = asked.said.place if isinstance(asked, Corrected) else asked.place
+        if not closed.heard_from(situation.db, place, situation.now):
+            return "unreachable", None
+        if not isinstance(asked, Command):
+            return hearing.take_in(situation, asked, self.while_busy)
+        commands.run(situation, asked)
+        return "command", None
 
-def _follow(situation: Situation, old: Place, chat: str) -> None:
-    """Go on with a group's sessions where it has moved. What is unsent finds out by itself."""
-    people.move_chat(situation.db, old, chat)
-    remedy = f"put {chat} into telegram.allowed_chats, or nobody is answered there"
-    situation.effects.logged.append(
-        ("group moved", {"outcome": "moved", "chat": old.chat, "to": chat, "remedy": remedy})
-    )
-
-
-def _press(situation: Situation, pressed: Pressed, account: str) -> None:
-    """Do what a button is for, and answer it whatever it was."""
-    shown = 0
-    if pressed.place is not None and pressed.data.startswith(SHOW_HELD):
-        ref = pressed.data.removeprefix(SHOW_HELD)
-        shown = outbox.show_held(situation.db, pressed.place, ref, situation.now)
-        situation.effects.queued.append(pressed.place)
-    text = "Here they are." if shown else "This button is no longer valid."
-    answer = outbox.Draft(
-        "answerCallbackQuery", {"callback_query_id": pressed.query_id, "text": text}
-    )
-    place = Place(CHANNEL, account, CALLBACKS)
-    outbox.enqueue(situation.db, place, [answer], situation.now)
-    situation.effects.queued.append(place)
+    def _attend(
+        self, situation: Situation, asked: Pressed | Halted | Moved | Knock | Standing
+    ) -> str:
+        match asked:
+            case Halted(place, draft):
+                return commands.halt(situation, place, draft)
+            case Pressed():
+                buttons.press(situation, asked, self.account)
+                return "button"
+            case Moved():
+                doors.follow(situation, asked)
+                return "moved"
+            case Knock():
+                return doors.knock(situation, asked)
+            case Standing():
+                doors.stand(situation, asked)
+                return "standing"

@@ -8,12 +8,24 @@ from typing import TypeAlias
 
 from attrs import evolve, frozen
 
-from agent import heartbeat
+from agent import heartbeat, silence
 from agent.budget import Tariff
+from agent.ports import Inquiry
 from agent.sight import MOST_IN_A_TURN
-from agent.transcript import UNCOUNTED, Answer, ToolCall, ToolResult, Usage
-from daemon.chat.drafts import Finish, text_drafts
-from daemon.store import approvals, children, money, outbox, turnrow, turns, views
+from agent.transcript import UNCOUNTED, Answer, Approval, ToolCall, ToolResult, Usage
+from daemon.chat import asking, settling
+from daemon.chat.drafts import Finish, Words
+from daemon.store import (
+    acks,
+    approvals,
+    children,
+    money,
+    outbox,
+    previews,
+    questions,
+    turns,
+    views,
+)
 from daemon.store import journal as rows
 from daemon.store.turnrow import TurnRow
 from daemon.store.values import Address, Claim
@@ -23,7 +35,10 @@ Unread: TypeAlias = list[tuple[int, str, float]]  # messages of people: (id, tex
 
 @frozen
 class Ending:
-    """How a turn ended, and the words with which it did; `error` is None for an answer."""
+    """How a turn ended, and the words with which it did; `error` is None for an answer.
+
+    `words` are what of it the chat is told, None for nothing, and `drafts` show them.
+    """
 
     outcome: str
     answer: Answer
@@ -31,16 +46,35 @@ class Ending:
     model_call: int | None = None
     error: str | None = None
     lost: tuple[Usage, ...] = UNCOUNTED
+    words: Words | None = None
+    drafts: tuple[outbox.Draft, ...] = ()
+
+
+def told(pages: rows.TurnPages, ending: Ending) -> Words | None:
+    """What the chat is told of the end of a turn.
+
+    A heartbeat speaks only when it has something to tell; nobody has asked for its failures. In a
+    group the model may have nothing to say; a person alone with it waits for something.
+    """
+    text, silent = ending.answer.text, silence.is_silent(ending.answer.text)
+    if pages.cause == "heartbeat":
+        text = heartbeat.worth_telling(text) if ending.error is None and not silent else ""
+        return Words(text) if text else None
+    if ending.error is None and silent and pages.address.place.in_group:
+        return None
+    return Words(text, f"[{pages.label}]" if pages.cause == "child" else "")
 
 
 def intend_model_call(
     db: sqlite3.Connection, claim: Claim, address: Address, request: money.Request, now: float
-) -> tuple[int, Unread]:
+) -> tuple[int, Unread, bool]:
+    """The call's row, what was said meanwhile, and whether a reaction is to be taken back."""
     rows.hold(db, claim, now)
+    settled = claim.first and acks.settle(db, claim.turn_id, now)
     call = money.intend(db, claim, address, request, now)
     # Behind what the model has been shown, so that its rows say what it was shown, in that order.
     unread = turns.unread(db, claim.turn_id, claim.seen)
-    return call, turns.say_again(db, claim.turn_id, unread)
+    return call, turns.say_again(db, claim.turn_id, unread), settled
 
 
 def keep_answer(  # noqa: PLR0913  (one of them is the clock)
@@ -63,23 +97,28 @@ ENOUGH = (
     " make smaller pictures, or go on after the person's next message"
 )
 
-QUESTION = """\
-May I run this?
-
-{what}
-
-/approve {ref} lets me, /deny {ref} does not. I wait for a day."""
-
 
 def ask(  # noqa: PLR0913  (one of them is the clock)
-    db: sqlite3.Connection, claim: Claim, address: Address, call: ToolCall, what: str, now: float
-) -> None:
-    """Open the question about a call, and put it to the chat."""
+    db: sqlite3.Connection,
+    claim: Claim,
+    address: Address,
+    call: ToolCall,
+    wish: approvals.Wish,
+    whole: outbox.Draft | None,
+    now: float,
+) -> Approval:
+    """Open the question about a call, and put it to the chat, unless it was allowed for good.
+
+    `whole` is the file that shows all of what has no room in a message.
+    """
     rows.hold(db, claim, now)
-    ref = approvals.ask(db, claim.turn_id, call.id, what, now)
-    label = turnrow.label(db, claim.turn_id)
-    text = QUESTION.format(what=what, ref=ref)
-    _enqueue(db, claim, address, text_drafts(f"[{label}]\n{text}" if label else text), now)
+    if approvals.allowed_before(db, claim.turn_id, call.id, wish, now):
+        return Approval.GRANTED
+    ref = approvals.ask(db, claim.turn_id, call.id, wish, now)
+    draft = asking.permission(db, asking.Asked(ref, address, claim.turn_id, now), wish, whole)
+    drafts = [draft] if whole is None else [whole, draft]
+    approvals.shown_as(db, ref, _enqueue(db, claim, address, drafts, now)[-1])
+    return Approval.OPEN
 
 
 def park(
@@ -115,6 +154,9 @@ def finish_tool_call(  # noqa: PLR0913  (one of them is the clock)
         else:
             if finish.subtask.waits:
                 return None, child
+    if finish.inquiry is not None:
+        _inquire(db, claim, address, call, finish.inquiry, now)
+        return None, None
     rows.finish_tool_call(db, claim, call.id, text, now, failed=failed)
     if shown:
         views.add_to_result(db, call.id, shown)
@@ -123,17 +165,32 @@ def finish_tool_call(  # noqa: PLR0913  (one of them is the clock)
     return ToolResult(call.id, text, failed, shown), child
 
 
+def _inquire(  # noqa: PLR0913  (one of them is the clock)
+    db: sqlite3.Connection,
+    claim: Claim,
+    address: Address,
+    call: ToolCall,
+    inquiry: Inquiry,
+    now: float,
+) -> None:
+    """Put a question of the model's to the chat; the call waits for its answer."""
+    ref = questions.ask(db, claim.turn_id, call.id, inquiry, now)
+    draft = asking.inquiry(db, asking.Asked(ref, address, claim.turn_id, now), inquiry)
+    questions.shown_as(db, ref, _enqueue(db, claim, address, [draft], now)[-1])
+
+
 def _enqueue(
     db: sqlite3.Connection,
     claim: Claim,
     address: Address,
     drafts: Sequence[outbox.Draft],
     now: float,
-) -> None:
-    outbox.enqueue(
+) -> list[str]:
+    """Queue what the turn has to say, in the place of what the chat was shown of it as yet."""
+    return outbox.enqueue(
         db,
         address.place,
-        drafts,
+        previews.in_place(db, claim.turn_id, drafts),
         now,
         turn_id=claim.turn_id,
         about=address.about,
@@ -148,11 +205,12 @@ def end(  # noqa: PLR0913  (one of them is the clock)
     ending: Ending,
     tariff: Tariff,
     now: float,
-) -> tuple[Unread, turns.Ended]:
+) -> tuple[Unread, turns.Ended, bool]:
     """Keep the last words after the results of all calls, queue them, and end the turn.
 
     An answer ends it only if everything that people have said was read; the rest is returned. What
-    a turn that failed has not read is put into a turn of its own.
+    a turn that failed has not read is put into a turn of its own. The last value says whether the
+    drafts were queued: not if another turn waits for the words.
     """
     rows.hold(db, claim, now)
     _settle(db, ending, tariff, now)
@@ -163,9 +221,11 @@ def end(  # noqa: PLR0913  (one of them is the clock)
     rows.add_answer(db, claim.turn_id, ending.answer, now)
     if not delegated:
         _deliver(db, claim, pages, ending, now)
+    settling.settle(db, now)  # in this chat alone, which is woken for the answer
     if goes_on:
-        return turns.say_again(db, claim.turn_id, unread), ended
-    return [], evolve(ended, heir=turns.bequeath(db, claim.turn_id, unread, now))
+        return turns.say_again(db, claim.turn_id, unread), ended, not delegated
+    heir = turns.bequeath(db, claim.turn_id, unread, now)
+    return [], evolve(ended, heir=heir), not delegated
 
 
 def _settle(db: sqlite3.Connection, ending: Ending, tariff: Tariff, now: float) -> None:
@@ -199,17 +259,22 @@ def _close(db: sqlite3.Connection, claim: Claim, ending: Ending, now: float) -> 
 def _deliver(
     db: sqlite3.Connection, claim: Claim, pages: rows.TurnPages, ending: Ending, now: float
 ) -> None:
-    """Queue the last words. Those of a task in the background enter the conversation, too.
+    """Queue the last words. Those of a task in the background enter the conversation, too."""
+    if ending.words is None:
+        _enqueue(db, claim, pages.address, (), now)  # what was shown of it goes
+        return
+    if pages.cause in {"heartbeat", "child"}:
+        children.report(db, claim.turn_id, ending.words.text, now)
+    _enqueue(db, claim, pages.address, replying(ending.drafts, pages.address), now)
 
-    A heartbeat speaks only when it has something to tell; nobody has asked for its failures.
-    """
-    text = ending.answer.text
-    if pages.cause == "heartbeat":
-        text = heartbeat.worth_telling(text) if ending.error is None else ""
-        if text:
-            children.report(db, claim.turn_id, text, now)
-    elif pages.cause == "child":
-        text = f"[{pages.label}]\n{text}"
-        children.report(db, claim.turn_id, text, now)
-    if text or pages.cause != "heartbeat":
-        _enqueue(db, claim, pages.address, text_drafts(text), now)
+
+def replying(drafts: Sequence[outbox.Draft], address: Address) -> list[outbox.Draft]:
+    """The drafts, the first of which shows what it answers, where several people speak."""
+    if address.reply_to is None:
+        return list(drafts)
+    first, *others = drafts
+    answered = outbox.in_reply_to(address.reply_to)
+    instead = tuple(
+        {**each, **answered} if not at else each for at, each in enumerate(first.instead)
+    )
+    return [evolve(first, params={**first.params, **answered}, instead=instead), *others]

@@ -14,7 +14,8 @@ from attrs import field, frozen
 from agent.mcp.server import Server
 from agent.parts import Takes
 from agent.tools.agents import agent_tools
-from agent.tools.audio import Transcriber, audio_tools
+from agent.tools.ask import ask_tools
+from agent.tools.audio import Speaker, Transcriber, audio_tools, speech_tools
 from agent.tools.clock import clock_tools
 from agent.tools.code import code_tools
 from agent.tools.files import file_tools
@@ -29,6 +30,7 @@ from agent.tools.view import view_tools
 from agent.tools.web import web_tools
 from agent.web.fetch import Web
 from agent.web.searching import Engine
+from daemon.chat import roles
 from daemon.chat.records import Records
 from daemon.shelf import Shelf
 from daemon.store.db import Database
@@ -50,7 +52,9 @@ def blind(_model: str) -> Takes:
 class Scope:
     """Whose turn it is: where it answers, which conversation it belongs to, what began it.
 
-    `root` is what began the turn that began this one, if a turn did.
+    `root` is what began the turn that began this one, if a turn did. `role` is that of the person
+    whose turn it is; of several, the least. `zone` and `model` are chosen by the person and for the
+    chat, '' where they are not. A `quiet` chat is not shown its answers while they are written.
     """
 
     address: Address
@@ -59,11 +63,16 @@ class Scope:
     cause: str = "update"
     specialist: str = ""
     root: str = ""
+    zone: str = ""
+    model: str = ""
+    role: str = roles.USER
+    quiet: bool = False
 
     @classmethod
     def of(cls, turn_id: int, pages: TurnPages) -> Scope:
         began = pages.cause, pages.specialist, pages.root
-        return cls(pages.address, pages.conversation, turn_id, *began)
+        chosen = pages.zone, pages.model, pages.role
+        return cls(pages.address, pages.conversation, turn_id, *began, *chosen, quiet=pages.quiet)
 
     @property
     def child(self) -> bool:
@@ -91,22 +100,29 @@ class Toolset:
     engine: Engine | None = None
     shelf: Shelf = field(factory=Shelf)
     transcriber: Transcriber | None = None
+    speaker: Speaker | None = None
     sees: Callable[[str], Takes] = blind  # what the model of a name takes besides text
 
     def registry(self, scope: Scope) -> Registry:
         return Registry.of(self._permitted(scope), attended=scope.attended)
 
     def _permitted(self, scope: Scope) -> Iterator[Tool]:
-        """All tools, or those that its file permits a specialist: none if the file is gone."""
+        """The tools of a role, or those of them that its file permits a specialist.
+
+        If the file is gone, none.
+        """
         specialist = self.shelf.holding.specialists.get(scope.specialist)
+        in_group = scope.address.place.in_group
         for each in self._tools(scope):
+            if not roles.may_use(scope.role, each.name, in_group=in_group):
+                continue
             if not scope.specialist or (specialist and specialist.may_use(each.name)):
                 yield each
 
     def _model(self, scope: Scope) -> str:
-        """The model that a specialist's file names; '' for the configured one."""
+        """The model that a specialist's file names, or the chat's; '' for the configured one."""
         specialist = self.shelf.holding.specialists.get(scope.specialist)
-        return (specialist and specialist.model) or ""
+        return (specialist and specialist.model) or scope.model
 
     def _tools(self, scope: Scope) -> Iterator[Tool]:
         yield from clock_tools()
@@ -117,6 +133,8 @@ class Toolset:
         yield from view_tools(files, partial(self.sees, self._model(scope)))
         if self.transcriber is not None:
             yield from audio_tools(files, self.transcriber)
+        if self.speaker is not None:
+            yield from speech_tools(self.speaker)
         yield from skill_tools(self.shelf.holding.skills, self.shelf.in_jobs)
         records = Records(self.database, scope.address.home, scope.turn_id)
         yield from notes_tools(records)
@@ -124,6 +142,8 @@ class Toolset:
         if self.web is not None:
             yield from web_tools(self.web, self.engine)
         if not scope.child:
+            if scope.attended:
+                yield from ask_tools()
             yield from history_tools(records)
             yield from agent_tools(self.shelf.holding.purposes())
         yield from mcp_tools(self.mcp)

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from agent.budget import FREE, Tariff
 from agent.compaction import Frame
@@ -19,7 +19,7 @@ from agent.context import tokens
 from agent.drive import TurnDriver
 from agent.fitting import Gauge
 from agent.loop import Limits
-from agent.ports import Model, Opening, TurnLost, TurnState
+from agent.ports import Model, Opening, TurnLost, TurnState, Watcher
 from agent.specialists import Specialist, SpecialistLimits
 from agent.transcript import Assistant
 from daemon import log
@@ -34,6 +34,7 @@ from daemon.spool import Spool
 from daemon.store import turns
 from daemon.store.db import Database
 from daemon.store.turnrow import TurnRow
+from daemon.telegram.live import Live
 
 NOBODY = Specialist("", "", "")  # who does what no specialist was asked for
 
@@ -63,6 +64,9 @@ class TurnRunner:
     sizing: Sizing = field(factory=Given)
     ended: Callable[[str], None] = ignore  # told the session of a turn that runs no more
     sticky: Sticky | None = None  # the model as each session sees it, where that makes a difference
+    models: tuple[str, ...] = ()  # what a chat may choose from
+    live: Live | None = None
+    richly: bool = False  # whether answers with tables or formulas are rich messages
 
     def preview(self) -> Preview:
         return Preview(self.database, self.mind, self.toolset, self.sizing.sure)
@@ -73,6 +77,7 @@ class TurnRunner:
             *(self.database, turn.id, self.boot, self.model_name, self.wakes, self.spool),
             self.tariff,
             self.mind.voice.zone,
+            self.richly,
         )
         try:
             driver = await self._driver(turn, journal)
@@ -83,6 +88,8 @@ class TurnRunner:
             await self._give_up(turn, journal, error)
             return TurnState.ENDED
         finally:
+            if self.live is not None:
+                self.live.end(turn.id)
             self.ended(turn.session_id)
             if journal.shows:
                 await tidy(self.database, self.spool)  # noqa: ASYNC102  (it has its own deadline)
@@ -110,6 +117,10 @@ class TurnRunner:
         else:
             await journal.failed("Something went wrong inside me.", error=repr(error))
 
+    def _chosen(self, scope: Scope) -> Scope:
+        """With the chat's model only as long as it is one of those that are configured."""
+        return scope if scope.model in self.models else evolve(scope, model="")
+
     def _limits(self, scope: Scope, own: SpecialistLimits) -> Limits:
         """A specialist's own limits, where its file names some."""
         if not scope.child:
@@ -120,9 +131,9 @@ class TurnRunner:
     async def _driver(self, turn: TurnRow, journal: TurnJournal) -> TurnDriver:
         opening = await journal.load()
         assert journal.pages is not None  # noqa: S101  (it has been loaded)
-        scope = Scope.of(journal.turn_id, journal.pages)
+        scope = self._chosen(Scope.of(journal.turn_id, journal.pages))
         specialist = self.mind.shelf.holding.specialists.get(scope.specialist, NOBODY)
-        name = (specialist.model or "") if self.sticky else ""
+        name = (specialist.model or scope.model) if self.sticky else ""
         await settle(self.sizing, name, _tokens(opening))
         journal.charge(name or self.model_name, specialist.limits.tokens or 0)
         return TurnDriver(
@@ -133,9 +144,17 @@ class TurnRunner:
             await self.mind.system_after(journal.pages.memory, scope, turn.session_id),
             opening,
             stopping=self.stopping,
+            watcher=self._watcher(turn, scope),
             gauge=Gauge(ratio=opening.ratio),
             limit=lambda: self.sizing.so_far(name).limit,
         )
+
+    def _watcher(self, turn: TurnRow, scope: Scope) -> Watcher | None:
+        """Who shows the turn while it goes on, if anybody waits for it."""
+        if self.live is None or not scope.attended:
+            return None
+        quiet = scope.child or scope.quiet
+        return self.live.begin(turn.id, turn.ref, scope.address.place, child=quiet)
 
 
 def _tokens(opening: Opening) -> int:

@@ -11,11 +11,21 @@ import sqlite3
 
 from attrs import frozen
 
-from daemon.store import turnrow
+from daemon.store import grants, turnrow
 from daemon.store.turnrow import TurnRow
-from daemon.store.values import Place, new_ref
+from daemon.store.values import Home, Place, new_ref
 
 WAIT_SECONDS = 24 * 3600.0
+
+# What a lasting yes would cover, and which message asks.
+LASTING = (
+    "ALTER TABLE approvals ADD COLUMN tool TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE approvals ADD COLUMN scope TEXT",  # NULL: each such call needs a word of its own
+    "ALTER TABLE approvals ADD COLUMN lasting INTEGER NOT NULL DEFAULT 0",
+    # The outbox row that asks; NULL once the end is told there.
+    "ALTER TABLE approvals ADD COLUMN shown TEXT",
+    "CREATE INDEX approvals_shown ON approvals (id) WHERE shown IS NOT NULL",
+)
 
 
 @frozen
@@ -33,6 +43,18 @@ class Question:
     place: Place
     asked_at: float
     deadline: float
+
+
+@frozen
+class Wish:
+    """What a call would do, as the person sees it, and what a lasting yes would cover.
+
+    A `scope` of None: there is no lasting yes.
+    """
+
+    what: str
+    tool: str = ""
+    scope: str | None = None
 
 
 @frozen
@@ -55,15 +77,57 @@ _QUESTION = (
 )
 
 
-def ask(db: sqlite3.Connection, turn_id: int, call_id: int, what: str, now: float) -> str:
+def ask(db: sqlite3.Connection, turn_id: int, call_id: int, wish: Wish, now: float) -> str:
     """Open the question about a call; returns its name for people."""
     ref = new_ref()
     db.execute(
-        "INSERT INTO approvals (ref, call_id, turn_id, what, deadline, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (ref, call_id, turn_id, what, now + WAIT_SECONDS, now),
+        "INSERT INTO approvals (ref, call_id, turn_id, what, tool, scope, deadline, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (ref, call_id, turn_id, wish.what, wish.tool, wish.scope, now + WAIT_SECONDS, now),
     )
     return ref
+
+
+def allowed_before(
+    db: sqlite3.Connection, turn_id: int, call_id: int, wish: Wish, now: float
+) -> bool:
+    """Whether a lasting yes covers the call; then that is kept as its answer."""
+    kind = _kind(wish.tool, wish.scope, _payer(db, turn_id))
+    if kind is None or not grants.covers(db, _home(db, turn_id), kind):
+        return False
+    ref = ask(db, turn_id, call_id, wish, now)
+    db.execute(
+        "UPDATE approvals SET state = 'granted', lasting = 1, answered_at = ? WHERE ref = ?",
+        (now, ref),
+    )
+    return True
+
+
+def last(db: sqlite3.Connection, ref: str, by: str | None, now: float) -> None:
+    """Let the yes to a question cover all that its scope names, from now on."""
+    row = db.execute("SELECT turn_id, tool, scope FROM approvals WHERE ref = ?", (ref,)).fetchone()
+    kind = _kind(row["tool"], row["scope"], _payer(db, row["turn_id"]))
+    if kind is not None:
+        grants.grant(db, _home(db, row["turn_id"]), kind, by, now)
+        db.execute("UPDATE approvals SET lasting = 1 WHERE ref = ?", (ref,))
+
+
+def _kind(tool: str, scope: str | None, payer: str | None) -> grants.Kind | None:
+    return None if scope is None else grants.Kind(payer or "", tool, scope)
+
+
+def _payer(db: sqlite3.Connection, turn_id: int) -> str | None:
+    (payer,) = db.execute("SELECT payer_id FROM turns WHERE id = ?", (turn_id,)).fetchone()
+    return None if payer is None else str(payer)
+
+
+def _home(db: sqlite3.Connection, turn_id: int) -> Home:
+    row = db.execute(
+        "SELECT s.agent_id, s.channel, s.account, s.chat FROM turns AS t"
+        " JOIN sessions AS s ON s.id = t.session_id WHERE t.id = ?",
+        (turn_id,),
+    ).fetchone()
+    return row[0], row[1], row[2], row[3]
 
 
 def answer(
@@ -105,6 +169,12 @@ def _go_on(db: sqlite3.Connection, turn_id: int) -> TurnRow | None:
     return turnrow.get(db, turn_id) if changed else None
 
 
+def is_asked(db: sqlite3.Connection, ref: str) -> bool:
+    """Whether a question of that name waits for its answer."""
+    row = db.execute("SELECT 1 FROM approvals WHERE ref = ? AND state = 'open'", (ref,))
+    return row.fetchone() is not None
+
+
 def is_open(db: sqlite3.Connection, turn_id: int) -> bool:
     row = db.execute("SELECT 1 FROM approvals WHERE state = 'open' AND turn_id = ?", (turn_id,))
     return row.fetchone() is not None
@@ -113,7 +183,7 @@ def is_open(db: sqlite3.Connection, turn_id: int) -> bool:
 def holds_up(db: sqlite3.Connection, turn_id: int) -> bool:
     """Whether a turn waits for a person: about a call of its own, or of a child it waits for."""
     row = db.execute(
-        "SELECT 1 FROM turns WHERE id = ?1 AND waiting_for = 'approval' UNION ALL"
+        "SELECT 1 FROM turns WHERE id = ?1 AND waiting_for IN ('approval', 'question') UNION ALL"
         " SELECT 1 FROM turns AS t JOIN tool_calls AS c ON c.turn_id = t.id"
         " JOIN turns AS child ON child.id = c.child_id WHERE t.id = ?1 AND t.state = 'waiting'"
         " AND c.state <> 'done' AND child.waiting_for = 'approval'",
@@ -161,4 +231,50 @@ def _question(row: sqlite3.Row) -> Question:
         Place(row["channel"], row["account"], row["chat"], row["topic"]),
         row["created_at"],
         row["deadline"],
+    )
+
+
+# --- How they are shown ---
+
+
+def shown_as(db: sqlite3.Connection, ref: str, outbox_ref: str) -> None:
+    """Note which message asks the question."""
+    db.execute("UPDATE approvals SET shown = ? WHERE ref = ?", (outbox_ref, ref))
+
+
+@frozen
+class Closed:
+    """A question that is over, with its message, which does not say so yet; `by` is a name."""
+
+    place: Place
+    message: str
+    wish: Wish
+    state: str
+    by: str | None
+    label: str
+    lasting: bool
+
+
+def take_closed(db: sqlite3.Connection) -> list[Closed]:
+    """Those whose end has not been told in their messages; it counts as told from now on."""
+    rows = db.execute(
+        "SELECT a.id, s.channel, s.account, s.chat, s.topic, a.shown, a.what, a.tool, a.scope,"
+        " a.state, u.name, t.label, a.lasting FROM approvals AS a INDEXED BY approvals_shown"
+        " JOIN turns AS t ON t.id = a.turn_id JOIN sessions AS s ON s.id = t.session_id"
+        " LEFT JOIN users AS u ON u.id = a.answered_by"
+        " WHERE a.shown IS NOT NULL AND a.state <> 'open' ORDER BY a.id"
+    ).fetchall()
+    db.executemany("UPDATE approvals SET shown = NULL WHERE id = ?", [(row[0],) for row in rows])
+    return [_closed(row) for row in rows]
+
+
+def _closed(row: sqlite3.Row) -> Closed:
+    return Closed(
+        Place(row["channel"], row["account"], row["chat"], row["topic"]),
+        row["shown"],
+        Wish(row["what"], row["tool"], row["scope"]),
+        row["state"],
+        row["name"],
+        row["label"],
+        bool(row["lasting"]),
     )

@@ -27,15 +27,16 @@ def begin(
     db: sqlite3.Connection, parent_id: int, call_id: int, subtask: Subtask, now: float
 ) -> TurnRow:
     """A child turn that does `subtask`, as the call `call_id` asked. Raises TooMany."""
-    session_id, asked_at, payer_id = db.execute(
-        "SELECT session_id, asked_at, payer_id FROM turns WHERE id = ?", (parent_id,)
+    session_id, asked_at, payer_id, role, reply_to = db.execute(
+        "SELECT session_id, asked_at, payer_id, role, reply_to FROM turns WHERE id = ?",
+        (parent_id,),
     ).fetchone()
     if len(background(db, session_id)) >= MOST:
         raise TooMany
     (turn_id,) = db.execute(
         "INSERT INTO turns (ref, session_id, lane, cause, parent_id, payer_id, state, label,"
-        " specialist, asked_at, created_at) VALUES (?, ?, ?, 'child', ?, ?, 'ready', ?, ?, ?, ?)"
-        " RETURNING id",
+        " specialist, asked_at, created_at, role, reply_to)"
+        " VALUES (?, ?, ?, 'child', ?, ?, 'ready', ?, ?, ?, ?, ?, ?) RETURNING id",
         (
             new_ref(),
             session_id,
@@ -46,6 +47,8 @@ def begin(
             subtask.specialist,
             asked_at,
             now,
+            role,
+            reply_to,
         ),
     ).fetchone()
     turnrow.add_user_message(db, turn_id, subtask.task, now)

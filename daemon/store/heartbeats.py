@@ -19,6 +19,7 @@ class Beat:
 
     session_id: str
     address: Address
+    role: str = "user"
 
 
 def due(db: sqlite3.Connection, every: float, now: float) -> list[Beat]:
@@ -45,11 +46,17 @@ def passed(db: sqlite3.Connection, beat: Beat, now: float) -> None:
 
 
 def _latest_sessions(db: sqlite3.Connection, now: float) -> list[sqlite3.Row]:
-    """The session of each (agent, chat) that somebody used last, if that was not long ago."""
+    """The session of each (agent, chat) that somebody used last, if that was not long ago.
+
+    A chat that cannot be written to has none.
+    """
     rows = db.execute(
-        "SELECT s.*, t.payer_id FROM sessions AS s JOIN turns AS t ON t.id = (SELECT id FROM turns"
-        " WHERE session_id = s.id AND cause IN ('update', 'console', 'link') ORDER BY id DESC"
-        " LIMIT 1) WHERE t.created_at > ? ORDER BY t.id",
+        f"SELECT s.*, t.payer_id, {turnrow.ROLE} AS role FROM sessions AS s"
+        " JOIN turns AS t ON t.id = (SELECT id FROM turns WHERE session_id = s.id"
+        " AND cause IN ('update', 'console', 'link') ORDER BY id DESC"
+        " LIMIT 1) WHERE t.created_at > ? AND NOT EXISTS (SELECT 1 FROM destinations AS d"
+        " WHERE d.channel = s.channel AND d.account = s.account AND d.chat = s.chat"
+        " AND d.closed IS NOT NULL) ORDER BY t.id",
         (now - AWAKE_SECONDS,),
     ).fetchall()
     # The last of each home is the one that was used last.
@@ -73,7 +80,8 @@ def _last(db: sqlite3.Connection, home: Home, now: float) -> float:
 def _beat(row: sqlite3.Row, now: float) -> Beat:
     place = Place(row["channel"], row["account"], row["chat"], row["topic"])
     whose = row["agent_id"], row["payer_id"]
-    return Beat(row["id"], Address(place, *whose, "", "", now, row["workspace"]))
+    address = Address(place, *whose, "", "", now, row["workspace"])
+    return Beat(row["id"], address, row["role"])
 
 
 def begin(db: sqlite3.Connection, beat: Beat, text: str, now: float) -> TurnRow | None:
@@ -91,8 +99,8 @@ def begin(db: sqlite3.Connection, beat: Beat, text: str, now: float) -> TurnRow 
     if open_one is not None:
         return None
     (turn_id,) = db.execute(
-        "INSERT INTO turns (ref, session_id, lane, cause, payer_id, state, asked_at, created_at)"
-        " VALUES (?, ?, ?, 'heartbeat', ?, 'ready', ?, ?) RETURNING id",
+        "INSERT INTO turns (ref, session_id, lane, cause, payer_id, state, asked_at, created_at,"
+        " role) VALUES (?, ?, ?, 'heartbeat', ?, 'ready', ?, ?, ?) RETURNING id",
         (
             new_ref(),
             beat.session_id,
@@ -100,6 +108,7 @@ def begin(db: sqlite3.Connection, beat: Beat, text: str, now: float) -> TurnRow 
             beat.address.payer_id,
             now,
             now,
+            beat.role,
         ),
     ).fetchone()
     turnrow.add_user_message(db, turn_id, text, now)

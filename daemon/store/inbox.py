@@ -53,10 +53,14 @@ def receive(
 
 
 def _named(update: Json) -> tuple[str, str]:
-    """(external id, body): the id carries a digest, see `daemon.store.schema`."""
+    """(external id, body): the id carries a digest, see `daemon.store.schema`.
+
+    What is no number is no id, and may be anything: a text that no column can hold.
+    """
     body = json.dumps(update, sort_keys=True, separators=(",", ":"))
     digest = hashlib.blake2b(body.encode(), digest_size=6).hexdigest()
-    return f"{update.get('update_id')}:{digest}", body
+    number = update.get("update_id")
+    return f"{number if type(number) is int else '?'}:{digest}", body
 
 
 def next_offset(db: sqlite3.Connection, channel: str, account: str) -> int | None:
@@ -64,6 +68,11 @@ def next_offset(db: sqlite3.Connection, channel: str, account: str) -> int | Non
         "SELECT next_offset FROM polls WHERE channel = ? AND account = ?", (channel, account)
     ).fetchone()
     return None if row is None else int(row[0])
+
+
+def forget_offset(db: sqlite3.Connection, channel: str, account: str) -> None:
+    """Let the next poll begin with whatever Telegram has: updates came by another way meanwhile."""
+    db.execute("DELETE FROM polls WHERE channel = ? AND account = ?", (channel, account))
 
 
 def new_rows(db: sqlite3.Connection, channel: str, account: str, limit: int) -> list[InboxRow]:

@@ -27,7 +27,7 @@ from agent.transcript import (
     View,
     arranged,
 )
-from daemon.store import compactions, turnrow, views
+from daemon.store import compactions, settings, turnrow, views
 from daemon.store.memory import NONE, Snapshot, last_snapshot
 from daemon.store.reach import END, HISTORY_TURNS, REACHED, Reach, bounded, reach_of
 from daemon.store.values import Address, Claim, Place
@@ -45,7 +45,9 @@ class TurnPages:
     `summary` stands for what came before `history`, '' if nothing did; `ratio` is of the tokens of
     the last model call as counted to those as estimated. `cause`, `label` and `specialist` are the
     turn's own; `root` is the cause of the turn that began it, if one did.
-    `memory` is what the session was last shown of it.
+    `memory` is what the session was last shown of it. `zone` is the person's, and `model` the
+    chat's, '' where they have chosen none; a `quiet` chat wants no answers before they are done.
+    `role` is that of who began it, or of the least of those who have spoken in it.
     """
 
     address: Address
@@ -61,6 +63,10 @@ class TurnPages:
     summary: str = ""
     ratio: float = 1.0
     memory: Snapshot = NONE
+    role: str = "user"
+    zone: str = ""
+    model: str = ""
+    quiet: bool = False
 
 
 def hold(db: sqlite3.Connection, claim: Claim, now: float) -> None:
@@ -157,7 +163,9 @@ def release(db: sqlite3.Connection, claim: Claim, ran_seconds: float) -> None:
 def read_pages(db: sqlite3.Connection, turn_id: int) -> TurnPages:
     """Everything that a run of the turn starts from. A child has nothing before it but its task."""
     row = db.execute(
-        "SELECT t.session_id, t.lane, t.cause, t.label, t.specialist, t.ran_seconds, s.fresh_after,"
+        f"SELECT {turnrow.ROLE} AS role, t.session_id, t.lane, t.cause, t.label, t.specialist,"
+        " t.ran_seconds, s.fresh_after,"
+        " (SELECT zone FROM users WHERE id = t.payer_id) AS zone,"
         " (SELECT cause FROM turns WHERE id = t.parent_id) AS root"
         " FROM turns AS t JOIN sessions AS s ON s.id = t.session_id WHERE t.id = ?",
         (turn_id,),
@@ -165,14 +173,19 @@ def read_pages(db: sqlite3.Connection, turn_id: int) -> TurnPages:
     reach = reach_of(db, turn_id)
     # A turn from before a /new that runs after it has nothing before it, and is alone here, too.
     conversation = f"{row['lane']}-{min(row['fresh_after'], turn_id - 1)}"
+    address = read_address(db, turn_id)
     return evolve(
-        _pages(db, reach, read_address(db, turn_id), conversation),
+        _pages(db, reach, address, conversation),
         ran_seconds=row["ran_seconds"],
         cause=row["cause"],
         label=row["label"],
         specialist=row["specialist"],
         root=row["root"] or "",
         memory=last_snapshot(db, row["session_id"]),
+        role=row["role"],
+        zone=row["zone"] or "",
+        model=settings.get(db, address.place, "model") or "",
+        quiet=settings.get(db, address.place, "streaming") == "off",
     )
 
 
@@ -246,8 +259,8 @@ def read_chapters(db: sqlite3.Connection, reach: Reach) -> list[Chapter]:
 def read_address(db: sqlite3.Connection, turn_id: int) -> Address:
     """Where the turn's answer goes; needs nothing of what was said to make sense."""
     row = db.execute(
-        "SELECT t.ref, t.payer_id, t.asked_at, s.channel, s.account, s.chat, s.topic, s.agent_id,"
-        " s.workspace,"
+        "SELECT t.ref, t.payer_id, t.asked_at, t.reply_to, s.channel, s.account, s.chat, s.topic,"
+        " s.agent_id, s.workspace,"
         " (SELECT content FROM messages WHERE turn_id = t.id AND role = 'user' ORDER BY id LIMIT 1)"
         " AS about FROM turns AS t JOIN sessions AS s ON s.id = t.session_id WHERE t.id = ?",
         (turn_id,),
@@ -255,7 +268,7 @@ def read_address(db: sqlite3.Connection, turn_id: int) -> Address:
     place = Place(row["channel"], row["account"], row["chat"], row["topic"])
     about = " ".join((row["about"] or "").split())
     whose = row["agent_id"], row["payer_id"], row["ref"]
-    return Address(place, *whose, about, row["asked_at"], row["workspace"])
+    return Address(place, *whose, about, row["asked_at"], row["workspace"], row["reply_to"])
 
 
 def _messages(db: sqlite3.Connection, reach: Reach) -> list[sqlite3.Row]:
@@ -272,9 +285,11 @@ def _messages(db: sqlite3.Connection, reach: Reach) -> list[sqlite3.Row]:
 def _calls(db: sqlite3.Connection, reach: Reach) -> dict[int, list[ToolCall]]:
     """The tool calls of those turns, by the message that asked for them."""
     rows = db.execute(
-        "SELECT c.message_id, c.id, c.call_id, c.name, c.arguments, c.state, a.state, c.child_id"
+        "SELECT c.message_id, c.id, c.call_id, c.name, c.arguments, c.state, a.state,"
+        " c.child_id IS NOT NULL OR q.id IS NOT NULL"
         " FROM turns AS t JOIN tool_calls AS c ON c.turn_id = t.id"
         " LEFT JOIN approvals AS a ON a.call_id = c.id"
+        " LEFT JOIN questions AS q ON q.call_id = c.id"
         f" WHERE {REACHED} ORDER BY c.id",
         reach.where(),
     ).fetchall()
@@ -291,7 +306,7 @@ def _call(
     arguments: str,
     state: str,
     approval: str | None,
-    child: int | None,
+    delegated: int,
 ) -> ToolCall:
     """A call as it stands. A question that is void was about a call that has its result."""
     return ToolCall(
@@ -299,7 +314,7 @@ def _call(
         CallRequest(call_id, name, arguments),
         CallState(state),
         None if approval in {None, "void"} else Approval(approval),
-        delegated=child is not None,
+        delegated=bool(delegated),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from attrs import frozen
 
-from daemon.store.values import Address
+from daemon.store.values import Address, Home
 
 MIND = (
     # Up to which revision of the workspace `memory_files` is known to hold all that there is.
@@ -79,6 +79,16 @@ def texts(db: sqlite3.Connection, address: Address, paths: Iterable[str]) -> dic
         for path in paths
     )
     return {row[0]: row[1] for row in rows if row is not None}
+
+
+def sizes(db: sqlite3.Connection, home: Home) -> list[tuple[str, int]]:
+    """The files that are known, the one changed last first, with their bytes."""
+    rows = db.execute(
+        "SELECT path, length(CAST(text AS BLOB)) FROM memory_files"
+        f" WHERE {_HOME} ORDER BY modified DESC, path",
+        home,
+    )
+    return [(row[0], int(row[1])) for row in rows.fetchall()]
 
 
 def keep(

@@ -13,11 +13,23 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.store.admission import GROUPS
+from daemon.store.approvals import LASTING
+from daemon.store.attachments import ATTACHMENTS
+from daemon.store.buttons import BUTTONS
 from daemon.store.cookies import COOKIES
+from daemon.store.forgetting import FORGETTING
+from daemon.store.grants import GRANTS
 from daemon.store.memory import MIND
 from daemon.store.notes_schema import NOTES
+from daemon.store.outbox import EDITS
+from daemon.store.outbox_files import ALBUMS
+from daemon.store.previews import LIVE
+from daemon.store.questions import QUESTIONS
 from daemon.store.reach import LANES
-from daemon.store.schema import ASKING, CUTS, FILES, FIRST, MOVED
+from daemon.store.sayings import SAYINGS
+from daemon.store.schema import ASKING, CUTS, FILES, FIRST, MOVED, RICH
+from daemon.store.settings import SETTINGS
 from daemon.store.spending_schema import SPENDING
 from daemon.store.views import VIEWS
 
@@ -97,6 +109,42 @@ def views(db: Database) -> None:
         db.execute(statement)
 
 
+def albums(db: Database) -> None:
+    """Several files in one part of the outbox."""
+    for statement in ALBUMS:
+        db.execute(statement)
+
+
+def buttons(db: Database) -> None:
+    """Buttons below messages, what they ask and allow, and what a chat chooses with them."""
+    for statement in (*BUTTONS, *QUESTIONS, *LASTING, *GRANTS, *SETTINGS, *FORGETTING, *EDITS):
+        db.execute(statement)
+
+
+def inputs(db: Database) -> None:
+    """Files on their way from the network into the workspace, and which message is which."""
+    for statement in (*ATTACHMENTS, *SAYINGS):
+        db.execute(statement)
+
+
+def groups(db: Database) -> None:
+    """Roles, pairing, rules of groups, and chats that cannot be written to."""
+    for statement in GROUPS:
+        db.execute(statement)
+
+
+def live_answers(db: Database) -> None:
+    """Messages that show an answer before it is there, and those that take their place."""
+    for statement in LIVE:
+        db.execute(statement)
+
+
+def rich(db: Database) -> None:
+    """Plain messages kept beside a rich one."""
+    for statement in RICH:
+        db.execute(statement)
+
+
 STEPS = (
     first,
     files,
@@ -109,6 +157,12 @@ STEPS = (
     lanes,
     moved_workspaces,
     views,
+    buttons,
+    inputs,
+    groups,
+    albums,
+    live_answers,
+    rich,
 )
 
 

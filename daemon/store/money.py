@@ -18,6 +18,7 @@ from attrs import frozen
 from agent.budget import FREE, Account, Reservation, Spent, Tariff, day_of, refusal
 from agent.text import clean
 from agent.transcript import UNCOUNTED, Answer, Usage
+from daemon.store import turnrow
 from daemon.store.values import Address, Claim
 
 BYTES_PER_TOKEN = 4  # of an answer whose tokens the provider did not count
@@ -42,7 +43,8 @@ def intend(
 ) -> int:
     """Reserve what a model call may take, and record it; returns its id. Raises OverBudget."""
     wanted = request.tariff.reserve(request.model, request.prompt_tokens)
-    accounts = [*_of_turn(db, claim.turn_id, request), *_of_day(db, address, day_of(now))]
+    role, day = turnrow.role(db, claim.turn_id), day_of(now)
+    accounts = [*_of_turn(db, claim.turn_id, request), *_of_day(db, address, role, day)]
     if why := refusal(request.tariff, accounts, wanted, now):
         raise OverBudget(why)
     for book in _books(address.payer_id, address.agent_id, day_of(now)):
@@ -249,9 +251,13 @@ def _spent_by(db: sqlite3.Connection, turns: str, turn_id: int) -> Spent:
     return Spent(*row)
 
 
-def _of_day(db: sqlite3.Connection, address: Address, day: str) -> Iterator[Account]:
+def _of_day(db: sqlite3.Connection, address: Address, role: str, day: str) -> Iterator[Account]:
+    """A guest has a smaller budget beside that of every person."""
     for book in _books(address.payer_id, address.agent_id, day):
-        yield Account(f"{book.key.removesuffix('_id')}_day", _spent(db, book))
+        spent = _spent(db, book)
+        if role == "guest" and book.key == "user_id":
+            yield Account("guest_day", spent)
+        yield Account(f"{book.key.removesuffix('_id')}_day", spent)
 
 
 def _spent(db: sqlite3.Connection, book: _Book) -> Spent:

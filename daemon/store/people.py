@@ -6,6 +6,7 @@ import sqlite3
 from typing import TypeAlias
 
 from agent.text import clean
+from daemon.store import admission
 from daemon.store.values import Home, Place, new_ref, workspace_key
 
 Where: TypeAlias = tuple[str, str, str, str]  # the columns of a Place
@@ -15,9 +16,14 @@ HOUSE_AGENT = "house"  # the agent that every chat talks to until it chooses ano
 
 
 def ensure_user(
-    db: sqlite3.Connection, channel: str, external_id: str, name: str, now: float
+    db: sqlite3.Connection,
+    channel: str,
+    external_id: str,
+    name: str,
+    now: float,
+    role: str = "user",
 ) -> str:
-    """The id of the user behind a network's identity; made as a plain `user` when first seen."""
+    """The id of the user behind a network's identity; made with that role when first seen."""
     row = db.execute(
         "SELECT user_id FROM identities WHERE channel = ? AND external_id = ?",
         (channel, external_id),
@@ -26,8 +32,8 @@ def ensure_user(
         return str(row[0])
     user_id = new_ref()
     db.execute(
-        "INSERT INTO users (id, role, name, created_at) VALUES (?, 'user', ?, ?)",
-        (user_id, clean(name), now),
+        "INSERT INTO users (id, role, name, created_at) VALUES (?, ?, ?, ?)",
+        (user_id, role, clean(name), now),
     )
     db.execute("INSERT INTO identities VALUES (?, ?, ?)", (channel, external_id, user_id))
     return user_id
@@ -36,6 +42,32 @@ def ensure_user(
 def is_owner(db: sqlite3.Connection, user_id: str) -> bool:
     row = db.execute("SELECT role = 'owner' FROM users WHERE id = ?", (user_id,)).fetchone()
     return row is not None and bool(row[0])
+
+
+def set_role(db: sqlite3.Connection, user_id: str, role: str) -> None:
+    db.execute("UPDATE users SET role = ? WHERE id = ?", (role, user_id))
+
+
+def zone(db: sqlite3.Connection, user_id: str) -> str | None:
+    """The zone that a person has chosen; None: as configured."""
+    row = db.execute("SELECT zone FROM users WHERE id = ?", (user_id,)).fetchone()
+    return None if row is None else row[0]
+
+
+def set_zone(db: sqlite3.Connection, user_id: str, name: str | None) -> None:
+    db.execute("UPDATE users SET zone = ? WHERE id = ?", (name, user_id))
+
+
+def home(db: sqlite3.Connection, place: Place) -> Home:
+    """Where the memory of the agent belongs that a place talks to."""
+    where = place.channel, place.account, place.chat
+    return _focus(db, (*where, place.topic)), *where
+
+
+def workspace(db: sqlite3.Connection, home: Home) -> str:
+    """The executor's name for the files of a home."""
+    agent, *where = home
+    return _spoken(db, home)[1] or workspace_key(agent, Place(*where))
 
 
 def ensure_session(db: sqlite3.Connection, place: Place, now: float) -> str:
@@ -94,17 +126,24 @@ def move_chat(db: sqlite3.Connection, old: Place, new_chat: str) -> None:
     memory and files that it has; notes come together. Nobody can speak in the old chat any more.
     """
     where = old.channel, old.account, old.chat
+    # Messages have other numbers there, so nothing can be said in reply to one of these.
+    db.execute(
+        "UPDATE turns SET reply_to = NULL WHERE state <> 'ended' AND session_id IN"
+        " (SELECT id FROM sessions WHERE channel = ? AND account = ? AND chat = ?)",
+        where,
+    )
     rows = db.execute(
         "SELECT DISTINCT agent_id FROM sessions WHERE channel = ? AND account = ? AND chat = ?",
         where,
     )
     for (agent,) in rows.fetchall():
         _move_home(db, agent, old, new_chat)
-    for table in ("chat_focus", "notes"):
+    for table in ("chat_focus", "notes", "buttons", "grants", "chat_settings", "forgetting"):
         db.execute(
             f"UPDATE OR IGNORE {table} SET chat = ? WHERE channel = ? AND account = ? AND chat = ?",
             (new_chat, *where),
         )
+    admission.move(db, old, new_chat)
 
 
 def _move_home(db: sqlite3.Connection, agent: str, old: Place, new_chat: str) -> None:

@@ -289,3 +289,6 @@ ASKING = (
 # The executor's name for the files, of a chat that has taken them along to another id. NULL: the
 # chat has never moved, and the name is made of its own (`daemon.store.values.workspace_key`).
 MOVED = ("ALTER TABLE sessions ADD COLUMN workspace TEXT",)
+
+# What is sent in the place of a rich message that is refused: plain messages' parameters, in JSON.
+RICH = ("ALTER TABLE outbox ADD COLUMN instead TEXT",)

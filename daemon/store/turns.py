@@ -3,6 +3,8 @@
 A turn is `ready`, `running`, `waiting` or `ended`, and every change of that is a compare-and-set
 inside a write transaction. A running turn belongs to the boot that runs it; `recover` gives back
 what an earlier boot left, which is the whole of crash recovery for turns.
+
+What people stop is in `daemon.store.stops`, what is given up in `daemon.store.hopeless`.
 """
 
 from __future__ import annotations
@@ -12,14 +14,18 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from daemon.store import approvals, children, money, views
-from daemon.store.turnrow import COLUMNS, OPEN, TurnRow, add_user_message, get, make_ready
-from daemon.store.values import Claim, new_ref
+from daemon.store import acks, approvals, attachments, children, money, questions, sayings, views
+from daemon.store.turnrow import (
+    COLUMNS,
+    OPEN,
+    TurnRow,
+    add_user_message,
+    extend_gathering,
+    get,
+    make_ready,
+)
+from daemon.store.values import Claim, Place, new_ref
 
-# Runs at a turn that end without a step kept, before it is given up: a turn that takes the
-# process down must not do so for ever. A turn that makes progress starts counting afresh.
-MAX_ATTEMPTS = 5
-MAX_AGE = 48 * 3600.0  # seconds; nobody waits for an answer longer than that
 MAX_GATHERING = 60.0  # seconds; a deadline further off is from before a change of the clock
 
 # Results of calls that a turn's end overtook.
@@ -28,8 +34,6 @@ CUT_OFF = "cut off by the end of the turn; it may or may not have taken effect"
 # The result of a call whose child turn ended without an answer.
 CHILDLESS = "it did not come to an end: {}"
 WORDLESS = "it ended without a word"
-# What the conversation is told of a task in the background that a person has stopped.
-STOPPED = "[{label}]\nStopped by /stop before it was done; nothing more will come of it."
 
 
 @frozen
@@ -56,16 +60,21 @@ def create(
     cause: str = "update",
     gather_key: str | None = None,
     deadline: float | None = None,
+    role: str = "user",
+    reply_to: str | None = None,
 ) -> TurnRow:
     """A new turn of a session that opens with a person's `text`.
 
-    With a `deadline` it waits until then for more of the same (`gather_key`), see `join`.
+    With a `deadline` it waits until then for more of the same (`gather_key`), see `join`. `role` is
+    that person's there; `reply_to` is the network's name of the message, if the answer is to show
+    what it answers.
     """
     state = "ready" if deadline is None else "waiting"
     waiting_for = None if deadline is None else "gathering"
     row = db.execute(
         "INSERT INTO turns (ref, session_id, lane, cause, payer_id, state, waiting_for,"
-        " gather_key, deadline, asked_at, created_at) VALUES (?, ?2, ?2, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " gather_key, deadline, asked_at, created_at, role, reply_to)"
+        " VALUES (?, ?2, ?2, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         f" RETURNING {COLUMNS}",
         (
             new_ref(),
@@ -78,6 +87,8 @@ def create(
             deadline,
             asked_at,
             now,
+            role,
+            reply_to,
         ),
     ).fetchone()
     turn = TurnRow(*row)
@@ -95,32 +106,37 @@ def gathering(db: sqlite3.Connection, session_id: str, gather_key: str) -> TurnR
     return None if row is None else TurnRow(*row)
 
 
-def extend_gathering(db: sqlite3.Connection, turn_id: int, deadline: float) -> None:
-    db.execute("UPDATE turns SET deadline = ? WHERE id = ?", (deadline, turn_id))
-
-
 def park(db: sqlite3.Connection, claim: Claim, ran_seconds: float, *, child: bool) -> str:
     """Let a running turn wait for its children or for people; its state then.
 
     If they have answered already, it is ready. Waiting is no failed attempt.
     """
-    if child:
-        waits, deadline = bool(children.waited_for(db, claim.turn_id)), None
-    else:
-        waits = approvals.is_open(db, claim.turn_id)
-        deadline = approvals.deadline(db, claim.turn_id)
+    waiting_for, deadline = _waits_for(db, claim.turn_id, child=child)
+    waits = waiting_for is not None
     db.execute(
         "UPDATE turns SET state = ?, waiting_for = ?, deadline = ?, boot = NULL, attempts = 0,"
         " ran_seconds = ran_seconds + ? WHERE id = ?",
         (
             "waiting" if waits else "ready",
-            ("child" if child else "approval") if waits else None,
+            waiting_for,
             deadline,
             ran_seconds,
             claim.turn_id,
         ),
     )
     return "waiting" if waits else "ready"
+
+
+def _waits_for(
+    db: sqlite3.Connection, turn_id: int, *, child: bool
+) -> tuple[str | None, float | None]:
+    """What has not come yet of that for which a turn is parked, and when the wait has its end."""
+    if not child:
+        waits = approvals.is_open(db, turn_id)
+        return ("approval" if waits else None), approvals.deadline(db, turn_id)
+    if questions.is_open(db, turn_id):
+        return "question", questions.deadline(db, turn_id)
+    return ("child" if children.waited_for(db, turn_id) else None), None
 
 
 def unread(db: sqlite3.Connection, turn_id: int, seen: int) -> list[tuple[int, str, float]]:
@@ -134,13 +150,28 @@ def unread(db: sqlite3.Connection, turn_id: int, seen: int) -> list[tuple[int, s
 
 
 def ripen(db: sqlite3.Connection, now: float) -> list[TurnRow]:
-    """Make every gathering whose deadline has passed ready; returns those turns."""
+    """Make every gathering whose deadline has passed ready, or let it wait for its files.
+
+    Returns the turns that it has changed.
+    """
     rows = db.execute(
-        f"SELECT id FROM {OPEN} AND state = 'waiting' AND waiting_for = 'gathering'"
+        f"SELECT id, deadline FROM {OPEN} AND state = 'waiting' AND waiting_for = 'gathering'"
         " AND (deadline <= ? OR deadline > ?) ORDER BY id",
         (now, now + MAX_GATHERING),
     ).fetchall()
-    return [get(db, turn_id) for (turn_id,) in rows if make_ready(db, turn_id)]
+    return [get(db, turn_id) for turn_id, deadline in rows if _ripe(db, turn_id, deadline, now)]
+
+
+def _ripe(db: sqlite3.Connection, turn_id: int, deadline: float, now: float) -> bool:
+    """Whether the end of a gathering has come, or has moved: nobody waits longer for its files."""
+    files = attachments.until(db, turn_id)
+    if files is None or files <= now:
+        attachments.give_up(db, turn_id, now)
+        make_ready(db, turn_id)
+        return True
+    later = min(files, now + attachments.PATIENCE)  # of a clock that was set back
+    extend_gathering(db, turn_id, later)
+    return later != deadline
 
 
 def unanswered(
@@ -151,8 +182,9 @@ def unanswered(
     What belongs to the same thought may still be added to it.
     """
     row = db.execute(
-        f"SELECT {COLUMNS} FROM turns WHERE lane = ? AND state IN ('ready', 'running')"
-        " AND cause = 'update' AND asked_at >= ?2 AND payer_id IS ?3 AND NOT EXISTS"
+        f"SELECT {COLUMNS} FROM turns WHERE lane = ? AND (state IN ('ready', 'running')"
+        " OR state = 'waiting' AND waiting_for = 'gathering') AND cause = 'update'"
+        " AND asked_at >= ?2 AND payer_id IS ?3 AND NOT EXISTS"
         " (SELECT 1 FROM messages WHERE turn_id = turns.id AND role = 'assistant')"
         " AND id = (SELECT max(id) FROM turns WHERE session_id = ?1)",
         (session_id, since, payer_id),
@@ -178,8 +210,15 @@ def say_again(
     """
     db.executemany("DELETE FROM messages WHERE id = ?", [(each[0],) for each in said])
     again = [(add_user_message(db, turn_id, text, at), text, at) for _, text, at in said]
-    views.follow(db, turn_id, [each[0] for each in said], [each[0] for each in again])
+    follow(db, turn_id, [each[0] for each in said], [each[0] for each in again])
     return again
+
+
+def follow(db: sqlite3.Connection, turn_id: int, old: Sequence[int], new: Sequence[int]) -> None:
+    """Let what belongs to messages go with them."""
+    views.follow(db, turn_id, old, new)
+    attachments.follow(db, turn_id, old, new)
+    sayings.follow(db, old, new)
 
 
 def bequeath(
@@ -191,15 +230,15 @@ def bequeath(
     """
     if not said:
         return None
-    session_id, payer_id = db.execute(
-        "SELECT session_id, payer_id FROM turns WHERE id = ?", (turn_id,)
+    session_id, payer_id, role = db.execute(
+        "SELECT session_id, payer_id, role FROM turns WHERE id = ?", (turn_id,)
     ).fetchone()
     _, text, at = said[0]
-    heir = create(db, session_id, text=text, asked_at=at, now=now, payer_id=payer_id)
+    heir = create(db, session_id, text=text, asked_at=at, now=now, payer_id=payer_id, role=role)
     for _, later, later_at in said[1:]:
         add_user_message(db, heir.id, later, later_at)
     told = db.execute("SELECT id FROM messages WHERE turn_id = ? ORDER BY id", (heir.id,))
-    views.follow(db, heir.id, [each[0] for each in said], [row[0] for row in told.fetchall()])
+    follow(db, heir.id, [each[0] for each in said], [row[0] for row in told.fetchall()])
     db.executemany("DELETE FROM messages WHERE id = ?", [(each[0],) for each in said])
     return heir
 
@@ -208,6 +247,27 @@ def open_turns(db: sqlite3.Connection) -> list[TurnRow]:
     """Every turn that has not ended, in order."""
     rows = db.execute(f"SELECT {COLUMNS} FROM {OPEN} ORDER BY id")
     return [TurnRow(*row) for row in rows.fetchall()]
+
+
+def open_chats(db: sqlite3.Connection, channel: str, account: str) -> list[str]:
+    """The chats of an account that have turns which have not ended."""
+    rows = db.execute(
+        "SELECT DISTINCT s.chat FROM turns AS t INDEXED BY turns_open JOIN sessions AS s"
+        " ON s.id = t.session_id WHERE t.state <> 'ended' AND s.channel = ? AND s.account = ?",
+        (channel, account),
+    )
+    return [str(row[0]) for row in rows.fetchall()]
+
+
+def open_in_chat(db: sqlite3.Connection, place: Place) -> list[int]:
+    """The turns of all sessions of a chat that have not ended, in order."""
+    rows = db.execute(
+        "SELECT t.id FROM turns AS t INDEXED BY turns_open JOIN sessions AS s"
+        " ON s.id = t.session_id WHERE t.state <> 'ended' AND s.channel = ? AND s.account = ?"
+        " AND s.chat = ? ORDER BY t.id",
+        (place.channel, place.account, place.chat),
+    )
+    return [int(row[0]) for row in rows.fetchall()]
 
 
 def has_any(db: sqlite3.Connection, session_id: str) -> bool:
@@ -228,43 +288,7 @@ def newest(db: sqlite3.Connection, session_id: str) -> int:
     return int(row[0] or 0)
 
 
-@frozen
-class Stopped:
-    """What /stop ended: turns (none if there was nothing), and how many wait behind them.
-
-    `background` if it was work beside the conversation, of which there was none. `freed` are the
-    turns that waited for one of those, and may go on.
-    """
-
-    turns: tuple[int, ...] = ()
-    waiting: int = 0
-    background: bool = False
-    freed: tuple[TurnRow, ...] = ()
-
-
-def stop(db: sqlite3.Connection, session_id: str, now: float) -> Stopped:
-    """End what the session is doing now; if it does nothing, what runs in its background."""
-    rows = db.execute(f"SELECT id FROM {OPEN} AND lane = ? ORDER BY id", (session_id,)).fetchall()
-    if not rows:
-        return _stop_background(db, session_id, now)
-    ended, freed = _end_all(db, [rows[0][0]], now)
-    return Stopped(ended, len(rows) - 1, freed=freed)
-
-
-def _stop_background(db: sqlite3.Connection, session_id: str, now: float) -> Stopped:
-    """End all that is beside the conversation, which is told of the tasks that owed it an answer.
-
-    Told as by the answer: by a row that its next turn reads. No turn is begun for it, since who has
-    just stopped something waits for no remark on that, and should not pay for one.
-    """
-    tasks = children.in_background(db, session_id)
-    ended, freed = _end_all(db, children.beside(db, session_id), now)
-    for turn_id, label in tasks:
-        children.report(db, turn_id, STOPPED.format(label=label), now)
-    return Stopped(ended, background=True, freed=freed)
-
-
-def _end_all(
+def end_all(
     db: sqlite3.Connection, turn_ids: Sequence[int], now: float
 ) -> tuple[tuple[int, ...], tuple[TurnRow, ...]]:
     """End these and what they wait for: those turns, and those that waited for them."""
@@ -294,8 +318,10 @@ def end(
     words, which are the result of the call that waits for it, if one does.
     """
     waited_for = children.waited_for(db, turn_id)
+    questions.void(db, turn_id, now)
     _settle_open_calls(db, turn_id, now)
     approvals.void(db, turn_id, now)
+    acks.settle(db, turn_id, now)
     money.abandon(db, "the turn was ended first", now, turn_id=turn_id)
     db.execute(
         "UPDATE turns SET state = 'ended', outcome = ?, error = ?, ended_at = ?, waiting_for ="
@@ -305,7 +331,7 @@ def end(
     failed = outcome != "answered"
     text = said or (CHILDLESS.format(outcome) if failed else WORDLESS)
     parent = children.answer_parent(db, turn_id, text, now, failed=failed)
-    return Ended(_end_all(db, waited_for, now)[0], parent)
+    return Ended(end_all(db, waited_for, now)[0], parent)
 
 
 def _settle_open_calls(db: sqlite3.Connection, turn_id: int, now: float) -> None:
@@ -341,37 +367,3 @@ def let_go(db: sqlite3.Connection, turn_id: int) -> TurnRow:
         (turn_id,),
     )
     return get(db, turn_id)
-
-
-@frozen
-class Dead:
-    """A turn that was given up; `awaited` if another turn's call has that as its result."""
-
-    turn: TurnRow
-    awaited: bool
-
-
-def give_up_hopeless(db: sqlite3.Connection, now: float) -> list[Dead]:
-    """End the ready turns that failed too often or are too old; returns them.
-
-    A turn is as old as the last that was said in it or decided about it: what has waited a day for
-    a person's permission is not late when it gets that.
-    """
-    rows = db.execute(
-        f"SELECT {COLUMNS} FROM {OPEN} AND state = 'ready' AND (attempts >= ?1 OR created_at < ?2"
-        " AND NOT EXISTS (SELECT 1 FROM messages WHERE turn_id = turns.id AND created_at >= ?2)"
-        " AND NOT EXISTS (SELECT 1 FROM tool_calls AS c JOIN approvals AS a ON a.call_id = c.id"
-        " WHERE c.turn_id = turns.id AND a.answered_at >= ?2)) ORDER BY id",
-        (MAX_ATTEMPTS, now - MAX_AGE),
-    ).fetchall()
-    hopeless = [TurnRow(*row) for row in rows]
-    return [dead for turn in hopeless if (dead := _give_up(db, turn, now)) is not None]
-
-
-def _give_up(db: sqlite3.Connection, turn: TurnRow, now: float) -> Dead | None:
-    """None if it has ended with the turn that waited for it."""
-    if get(db, turn.id).state == "ended":
-        return None
-    dead = Dead(turn, children.is_waited_for(db, turn.id))
-    end(db, turn.id, "dead", now, error="too many attempts, or too old")
-    return dead

@@ -36,12 +36,21 @@ class Use:
 def of_person(db: sqlite3.Connection, user_id: str, tariff: Tariff, now: float) -> list[str]:
     """The person's own use, as lines."""
     today, month = _of_days(db, user_id, now)
-    budget = tariff.budget
+    (role,) = db.execute("SELECT role FROM users WHERE id = ?", (user_id,)).fetchone()
+    limits = tariff.limits("guest_day" if role == "guest" else "user_day")
     return [
         f"You, today (UTC): {_in_words(today, tariff)}",
-        *_limit(budget.user_day_tokens, budget.user_day_money, tariff),
+        *_limit(*limits, tariff),
         f"You, this month: {_in_words(month, tariff)}",
     ]
+
+
+def left_today(db: sqlite3.Connection, user_id: str, tariff: Tariff, now: float) -> list[str]:
+    """The person's budget of today, in a line; none where nothing is limited."""
+    limits = _limit(tariff.budget.user_day_tokens, tariff.budget.user_day_money, tariff)
+    today, _ = _of_days(db, user_id, now)
+    cost = f" and {amount(today.cost, tariff.currency)}" if tariff.budget.user_day_money else ""
+    return [f"your budget today: {today.tokens:,} tokens{cost}{limit[1:]}" for limit in limits]
 
 
 def of_everybody(db: sqlite3.Connection, tariff: Tariff, now: float) -> list[str]:

@@ -24,6 +24,11 @@ class Place:
     chat: str
     topic: str = ""
 
+    @property
+    def in_group(self) -> bool:
+        """Whether several people may speak there: Telegram's groups have negative ids."""
+        return self.channel == "telegram" and self.chat.startswith("-")
+
 
 @frozen
 class Claim:
@@ -50,6 +55,7 @@ class Address:
     about: str
     asked_at: float
     kept_workspace: str | None = None  # of a chat that has moved and taken its files along
+    reply_to: str | None = None  # the message that is shown as what is answered
 
     @property
     def home(self) -> Home:

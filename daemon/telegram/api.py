@@ -31,6 +31,7 @@ import httpx
 import trio
 from attrs import define, field
 
+from daemon.errors import Fatal
 from daemon.telegram.types import Json
 from daemon.telegram.upload import Upload
 
@@ -47,12 +48,15 @@ UPLOAD_PACE = 64 * 1024  # bytes a second
 # request that meets the closing has an ambiguous end.
 KEEPALIVE = 20.0
 CONNECTIONS = 16  # more sends at once than Telegram's 30 a second can occupy
+SHORTEST_WAIT = 1.0  # seconds that "too many requests" means where it names none that is one
+LONGEST_WAIT = 10.0**9
 MAX_DETAIL = 300  # characters of a description that are kept
 
 # What httpx says when a request cannot have left; everything else it says is ambiguous.
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 HEADERS = {"content-type": "application/json", "user-agent": "famulus"}
+FILE_HEADERS = {"user-agent": "famulus", "accept-encoding": "identity"}
 
 
 class ApiError(Exception):
@@ -138,14 +142,32 @@ class BotApi:
                 raise
             raise CutOff(f"the upload broke off: {error}") from None
 
+    @asynccontextmanager
+    async def open_file(self, path: str) -> AsyncIterator[httpx.Response]:
+        """The answer to a request for the file at `path`, which `getFile` gave, its body unread.
+
+        Whatever goes wrong with the connection, also while the block reads, raises ApiError's
+        children. Redirects are not followed, and no packing is asked for.
+        """
+        url = f"{self.base_url}/file/bot{quote(self.token, safe=':')}/{quote(path)}"
+        request = self.client.build_request("GET", url, headers=FILE_HEADERS, timeout=_timeouts())
+        try:
+            async with self._places:
+                response = await self.client.send(request, stream=True)
+                try:
+                    yield response
+                finally:
+                    await response.aclose()
+        except UNSENT as error:
+            raise NotSent(f"cannot reach the Bot API: {_cause(error)}") from None
+        except httpx.RequestError as error:
+            raise Ambiguous(f"the Bot API broke off: {_cause(error)}") from None
+
     def _request(
         self, method: str, params: Mapping[str, Any], read_timeout: float, upload: Upload | None
     ) -> httpx.Request:
         url = f"{self.base_url}/bot{quote(self.token, safe=':')}/{method}"
-        timeout = httpx.Timeout(
-            connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, read=read_timeout, pool=CONNECT_TIMEOUT
-        )
-        post = partial(self.client.build_request, "POST", url, timeout=timeout)
+        post = partial(self.client.build_request, "POST", url, timeout=_timeouts(read_timeout))
         if upload is None:
             body = json.dumps(params, ensure_ascii=False).encode(errors="replace")
             return post(content=body, headers=HEADERS)
@@ -162,6 +184,12 @@ class BotApi:
         except httpx.RequestError as error:
             raise Ambiguous(f"no answer from the Bot API: {_cause(error)}") from None
         raise Ambiguous("the answer of the Bot API did not come to its end")
+
+
+def _timeouts(read_timeout: float = READ_TIMEOUT) -> httpx.Timeout:
+    return httpx.Timeout(
+        connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, read=read_timeout, pool=CONNECT_TIMEOUT
+    )
 
 
 def read_answer(status: int, content: bytes) -> Any:  # noqa: ANN401
@@ -196,6 +224,9 @@ def _refusal(status: int, answer: Json) -> ApiError:
         return TooMany(_seconds(parameters.get("retry_after")))
     if code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ServerFailed(f"{code} {description}")
+    if code == HTTPStatus.NOT_FOUND and "method not found" in description:
+        # A Bot API server of one's own, older than the method. The token is right.
+        return Refused(code, description)
     if code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND}:
         return RefusedToken(code, description)
     migrate_to = parameters.get("migrate_to_chat_id")
@@ -203,7 +234,10 @@ def _refusal(status: int, answer: Json) -> ApiError:
 
 
 def _seconds(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and value > 0 else 1.0
+    """A wait in seconds; what is none is the shortest, what no clock can count the longest."""
+    if not isinstance(value, int | float) or not value > 0:
+        return SHORTEST_WAIT
+    return float(min(value, LONGEST_WAIT))
 
 
 def _cause(error: httpx.RequestError) -> str:
@@ -233,3 +267,14 @@ async def open_api(base_url: str, token: str, *, tls: Any = None) -> AsyncIterat
         http2=False, limits=limits, verify=verify, trust_env=False, follow_redirects=False
     ) as client:
         yield BotApi(client, base_url.rstrip("/"), token)
+
+
+def bot_id(token: str) -> str:
+    """The bot's id, which is the first part of its token. Raises Fatal if there is none."""
+    number, colon, secret = token.partition(":")
+    if not (number.isascii() and number.isdigit() and colon and secret):
+        raise Fatal(
+            "the Telegram token does not look like one (123456:ABC-DEF...)",
+            "copy the whole token from @BotFather",
+        )
+    return number

@@ -1,4 +1,4 @@
-"""Learns who the bot is and gives Telegram its menu of commands, once, when Telegram is there.
+"""Learns who the bot is and gives Telegram its menus of commands, once, when Telegram is there.
 
 Nothing waits for this: the poll starts before, and until the name is known a command that
 addresses a bot by name is taken to mean us.
@@ -7,6 +7,7 @@ addresses a bot by name is taken to mean us.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import trio
 
@@ -15,16 +16,35 @@ from daemon.telegram.api import ApiError, BotApi
 
 RETRY = 60.0  # seconds; the poll says meanwhile what is wrong
 
+# Commands and what each is for, by Telegram's kind of scope: who is shown that menu, and where.
+Menus: TypeAlias = Mapping[str, Mapping[str, str]]
+
 _log = log.get("greet")
 
 
-async def greet(api: BotApi, menu: Mapping[str, str], on_name: Callable[[str], None]) -> None:
-    """Ask for the bot's name, set the menu, and return; tries for as long as it takes."""
+def ignore(_name: str) -> None:
+    """Nobody wants to know."""
+
+
+async def greet(
+    api: BotApi,
+    menus: Menus,
+    on_name: Callable[[str], None],
+    on_called: Callable[[str], None] = ignore,
+) -> None:
+    """Ask for the bot's name, set its menus, and return; tries for as long as it takes.
+
+    `on_name` is told its username, and `on_called` the name that people see.
+    """
     while True:
         try:
-            username = read_username(await api.call("getMe", {}))
+            me = await api.call("getMe", {})
+            username = read_username(me)
             on_name(username)
-            await api.call("setMyCommands", {"commands": menu_of(menu)})
+            on_called(str(me.get("first_name", "")))
+            for scope, menu in menus.items():
+                commands = {"commands": menu_of(menu), "scope": {"type": scope}}
+                await api.call("setMyCommands", commands)
         except ApiError as error:
             _log.info("greeting failed", error=error, retry_in=RETRY)
             await trio.sleep(RETRY)

@@ -5,53 +5,67 @@ claim is committed before the request, and its outcome before the next claim. De
 by side, as many at once as there are connections. What to do after a failed request is decided in
 `daemon.telegram.failure`.
 
-A part may be a file; its bytes lie in the spool from before its row was queued until it is over.
+A part may be a file, or several as an album; their bytes lie in the spool from before its row was
+queued until it is over.
 
 A request in flight is never cancelled: it is shielded until its own timeouts end it.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, NoReturn, TypeAlias
+from contextlib import ExitStack
+from typing import Any, NoReturn
 
 import attrs
 import trio
-from attrs import Factory, define, frozen
+from attrs import Factory, define
 
 from daemon import log
 from daemon.spool import Spool
+from daemon.store import closed, sending
 from daemon.store import outbox as rows
-from daemon.store import people
 from daemon.store.db import Database
-from daemon.store.outbox import Destination, Draft, Part
+from daemon.store.outbox import Destination
+from daemon.store.sending import Part
 from daemon.store.values import Place
-from daemon.telegram import media
-from daemon.telegram.api import CONNECTIONS, ApiError
+from daemon.telegram import media, outcomes, rich
+from daemon.telegram.api import CONNECTIONS, ApiError, Refused
 from daemon.telegram.failure import (
     Again,
-    AsDocument,
-    Decision,
-    Doubt,
+    AsMessage,
     GiveUp,
     Move,
+    OneByOne,
     after_failure,
     backoff,
+    is_gone,
     is_harmless,
 )
-from daemon.telegram.render import label
-from daemon.telegram.upload import Upload
+from daemon.telegram.outcomes import Failed, Record, Sent
+from daemon.telegram.pace import Pace
+from daemon.telegram.parts import units
+from daemon.telegram.previews import Fate, Preview, Previews
+from daemon.telegram.render import label, shifted
+from daemon.telegram.upload import Attached, Upload
 
 TIDY_SECONDS = 5.0  # for one removal, on a disk that hangs
 SWEEP_SECONDS = 600.0  # between searches for parts too old to send unasked
 
-# What the button under a line about old messages sends back, before the name of what is held.
-SHOW_HELD = "show:"
+# What the model is told of an answer that could not be sent.
+UNREACHABLE = {
+    closed.BLOCKED: "the person has blocked the bot",
+    closed.KICKED: "the bot is no member of the group any more",
+    closed.RIGHTS: "the bot may not write in the group",
+}
 
-# Methods whose parameters do not name a chat.
+# Methods whose parameters do not name a chat, or name a message of it and so no topic.
 UNADDRESSED = frozenset({"answerCallbackQuery"})
+THREADLESS = frozenset({"editMessageText", "deleteMessage", "setMessageReaction"})
+
+# Connections that previews leave alone.
+KEPT_FOR_ROWS = CONNECTIONS // 2
 
 _log = log.get("outbox")
 
@@ -67,6 +81,10 @@ class Outbox:
     boot: str
     call: Callable[..., Awaitable[Any]]
     spool: Spool
+    pace: Pace = Factory(Pace)
+    _previews: Previews = Factory(
+        lambda self: Previews(self.database, self.call, self.pace), takes_self=True
+    )
     _active: set[Destination] = Factory(set)
     _again: set[Destination] = Factory(set)
     _flights: set[trio.CancelScope] = Factory(set)
@@ -82,7 +100,7 @@ class Outbox:
 
     async def run(self, *, task_status: trio.TaskStatus[Any]) -> NoReturn:
         """Send for ever; what an earlier run left in flight is in doubt."""
-        await self._remove(await self.database.write(rows.recover))
+        await self._remove(await self.database.write(sending.recover))
         self._active.clear()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -95,7 +113,7 @@ class Outbox:
 
     async def resume(self) -> None:
         """Send at once what waits because the token was refused: there is a new one."""
-        await self.database.write(rows.forget_refused_token)
+        await self.database.write(sending.forget_refused_token)
         self._hurry()
 
     async def close(self, grace: float) -> None:
@@ -111,15 +129,27 @@ class Outbox:
         for flight in self._flights:
             flight.cancel()
 
+    async def preview(self, preview: Preview) -> Fate | Refused:
+        """Show something without a row, unless a row comes first: `daemon.telegram.previews`."""
+        to = rows.destination_of(preview.place)
+        free = self._places.available_tokens > KEPT_FOR_ROWS and not self._closing.is_set()
+        if not free or to in self._active or to in self._previews:
+            return Fate.LATER
+        self._places.acquire_on_behalf_of_nowait(preview)
+        try:
+            return await self._previews.show(to, preview)
+        finally:
+            self._places.release_on_behalf_of(preview)
+
     def _hurry(self) -> None:
         self._hurried.set()
         self._hurried = trio.Event()
 
     async def _sweep_for_ever(self) -> NoReturn:
         while True:
-            for place, count, ref in await self.database.write(_fold_old, time.time()):
+            for place, count, ref in await self.database.write(outcomes.fold_old, time.time()):
                 _log.warning("old messages held back", chat=place.chat, count=count, ref=ref)
-            await self._remove(await self.database.write(_drop_held, time.time()))
+            await self._remove(await self.database.write(outcomes.drop_held_files, time.time()))
             for to in await self.database.read(rows.due):
                 self._start(to)
             await trio.sleep(SWEEP_SECONDS)
@@ -157,15 +187,21 @@ class Outbox:
         A part is claimed with a place to send it from: one that only queued for a place when we
         were killed would be in doubt without need.
         """
+        await self._previews.clear(to)
         async with self._places:
-            claimed = await self.database.write(rows.claim_next, to, self.boot, time.time())
+            claimed = await self.database.write(sending.claim_next, to, self.boot, time.time())
             while isinstance(claimed, Part):
                 if self._closing.is_set():
-                    return await self.database.finish(rows.give_back, claimed.id)
+                    return await self.database.finish(sending.give_back, claimed.id)
                 claimed = await self._send(to, claimed)
+            if isinstance(claimed, sending.Shut):
+                _log.info("nothing can be sent there", chat=to.chat, why=claimed.why)
+                error = f"not sent: {UNREACHABLE[claimed.why]}"
+                await self._remove(await self.database.write(sending.give_up, to, error))
+                return None
             return claimed
 
-    async def _send(self, to: Destination, part: Part) -> Part | float | None:
+    async def _send(self, to: Destination, part: Part) -> Part | sending.Shut | float | None:
         """Make the request and record its outcome; the claim of the next part rides along."""
         with trio.CancelScope(shield=True) as flight:
             self._flights.add(flight)
@@ -176,7 +212,9 @@ class Outbox:
             self._again.discard(to)
             others_wait = self._places.statistics().tasks_waiting
             boot = None if self._closing.is_set() or others_wait else self.boot
-            claimed = await self.database.finish(_record_and_claim, record, to, boot, time.time())
+            claimed = await self.database.finish(
+                outcomes.record_and_claim, record, to, boot, time.time()
+            )
             await self._tidy(part)
             if isinstance(record, Failed) and isinstance(record.decision, Move):
                 self.wake(attrs.evolve(part.place, chat=record.decision.chat))
@@ -184,45 +222,52 @@ class Outbox:
         return None  # `close` cut the flight off: this destination is done
 
     async def _request(self, part: Part) -> Record:
+        if part.edits is not None and part.target is None:
+            return Sent(part.id, None)  # what it would edit has never been seen
         params = address(part, time.time())
+        self.pace.note(rows.destination_of(part.place), trio.current_time())
         try:
             if part.file is None:
                 result = await self.call(part.method, params)
             else:
-                result = await self._call_with_file(part, part.file, params)
+                result = await self._call_with_files(part, params)
         except ApiError as error:
             return self._failure(part, error)
         except FileNotFoundError:
-            _log.error("a file is gone", chat=part.place.chat, file=part.file)
-            return Failed(part, GiveUp(), "its bytes are gone")
+            _log.error("a file is gone", chat=part.place.chat, part=part.id)
+            return Failed(part, OneByOne() if part.more else GiveUp(), "its bytes are gone")
         except OSError as error:
             # Too many open files, or a disk in trouble. The bytes are there: it may pass.
             _log.error("a file cannot be read", chat=part.place.chat, error=error)
             again = Again(backoff(part.attempts))
             return Failed(part, again, f"its file cannot be read: {error.strerror}")
-        message_id = result.get("message_id") if isinstance(result, dict) else None
-        return Sent(part.id, None if message_id is None else str(message_id))
+        return Sent(part.id, _message_id(result))
 
-    async def _call_with_file(self, part: Part, key: str, params: dict[str, Any]) -> Any:  # noqa: ANN401
-        with await trio.to_thread.run_sync(self.spool.open, key) as file:
-            upload = Upload(media.FIELDS[part.method], part.file_name, file)
+    async def _call_with_files(self, part: Part, params: dict[str, Any]) -> Any:  # noqa: ANN401
+        upload = Upload(())
+        with ExitStack() as opened:
             try:
+                names = media.parameters(part.method, len(part.files))
+                for name, kept in zip(names, part.files, strict=True):
+                    file = await trio.to_thread.run_sync(self.spool.open, kept.key)
+                    opened.enter_context(file)
+                    upload.files += (Attached(name, kept.name, file),)
                 return await self.call(part.method, params, upload=upload)
             except trio.Cancelled:
                 # `close` does not wait for it. There is no doubt before the last byte.
                 if not upload.is_handed_over:
                     # It has a shield and a deadline of its own.
-                    await self.database.finish(rows.give_back, part.id)  # noqa: ASYNC102
+                    await self.database.finish(sending.give_back, part.id)  # noqa: ASYNC102
                 raise
 
     async def _tidy(self, part: Part) -> None:
-        """Remove the file of a part that is over; a kill before that leaves it to the sweep."""
+        """Remove the files of a part that is over; a kill before that leaves them to the sweep."""
         if part.file is None:
             return
         # Cancelled here, we would forget the part that is claimed already.
         with trio.move_on_after(TIDY_SECONDS, shield=True):
             if await self.database.read(rows.is_over, part.id):
-                await self._remove([part.file])
+                await self._remove([kept.key for kept in part.files])
 
     async def _remove(self, files: Collection[str]) -> None:
         """Remove files that no row will send any more; the next start does what we cannot."""
@@ -234,9 +279,14 @@ class Outbox:
             _log.error("a file could not be removed", error=error)
 
     def _failure(self, part: Part, error: ApiError) -> Record:
-        if is_harmless(part.method, error):
-            return Sent(part.id, None)
+        gone = part.edits is not None and is_gone(part.method, error)
+        if gone or is_harmless(part.method, error, part.attempts):
+            # A question that was deleted needs no outcome.
+            message_id = part.params.get("message_id")
+            return Sent(part.id, None if message_id is None else str(message_id))
         decision = after_failure(error, part.attempts, part.method, part.cuts)
+        if part.replaces and isinstance(decision, GiveUp) and is_gone(part.method, error):
+            decision = AsMessage()
         _log.warning(
             "send failed",
             chat=part.place.chat,
@@ -250,93 +300,41 @@ class Outbox:
 def address(part: Part, now: float) -> dict[str, Any]:
     """The parameters of a part's request: what was queued, its address, and its labels."""
     params = dict(part.params)
-    if part.method not in UNADDRESSED:
+    if part.method not in UNADDRESSED and "chat_id" not in params:
         params["chat_id"] = int(part.place.chat)
-        if part.place.topic:
+        if part.place.topic and part.method not in THREADLESS:
             params["message_thread_id"] = int(part.place.topic)
+    if part.target is not None:
+        params["message_id"] = int(part.target)
     line = label(doubts=part.doubts, about=part.about, asked_at=part.asked_at, now=now)
-    if "text" in params and part.method == "sendMessage":
-        params["text"] = line + params["text"]
-    elif part.method in media.FIELDS and line:
-        params["caption"] = (line + params.get("caption", "")).rstrip()
-    return params
+    if "text" in params and part.method in {"sendMessage", "editMessageText"}:
+        return params | labelled(params, line, "text", "entities")
+    if part.method == rich.METHOD and line:
+        markdown = f"{rich.literally(line.rstrip())}\n\n{params['rich_message']['markdown']}"
+        return params | {"rich_message": {"markdown": markdown}}
+    if part.method == media.ALBUM:
+        first, *others = params["media"]
+        return params | {"media": [_below(first, line), *others]}
+    return _below(params, line) if part.method in media.FIELDS else params
 
 
-# --- Transactions ---
+def _below(item: dict[str, Any], line: str) -> dict[str, Any]:
+    """A file with its labels, which are its caption or the beginning of it."""
+    if not line:
+        return item
+    with_line = item | labelled(item, line, "caption", "caption_entities")
+    return with_line | {"caption": with_line["caption"].rstrip()}
 
 
-@frozen
-class Sent:
-    part_id: int
-    message_id: str | None
+def labelled(params: dict[str, Any], line: str, text: str, entities: str) -> dict[str, Any]:
+    """The text with a line in front of it, and its entities where they are then."""
+    marks = shifted(params.get(entities, ()), units(line))
+    return {text: line + params.get(text, ""), **({entities: marks} if marks else {})}
 
 
-@frozen
-class Failed:
-    part: Part
-    decision: Decision
-    error: str
-
-
-Record: TypeAlias = Sent | Failed
-
-
-def _record_and_claim(
-    db: sqlite3.Connection, record: Record, to: Destination, boot: str | None, now: float
-) -> Part | float | None:
-    """Record how a send ended, and claim the destination's next part.
-
-    Without a `boot` nothing is claimed: the answer is that one may go on now.
-    """
-    match record:
-        case Sent(part_id, message_id):
-            rows.sent(db, part_id, message_id, now)
-        case Failed(part, Again(delay, cut), error):
-            rows.not_sent(db, part, now + delay, error, cut=cut)
-        case Failed(part, Doubt(delay), error):
-            rows.doubtful(db, part, now + delay, error)
-        case Failed(part, AsDocument(), error):
-            rows.as_document(db, part.id, error)
-        case Failed(part, Move(chat), _) if chat != part.place.chat:
-            _follow(db, part.place, chat)
-        case Failed(part, _, error):
-            rows.failed(db, part.id, error)
-            _tell_of_refusal(db, part, error, now)
-    return now if boot is None else rows.claim_next(db, to, boot, now)
-
-
-def _tell_of_refusal(db: sqlite3.Connection, part: Part, error: str, now: float) -> None:
-    """Tell the chat that a part of an answer is missing, unless the chat is what was refused."""
-    if part.turn_id is not None and not error.startswith("403"):
-        text = f"A part of my answer was refused by Telegram and is missing here: {error}"
-        if part.file is not None:
-            text = f"I could not send the file {part.file_name}: {error}"
-        rows.enqueue(db, part.place, [Draft("sendMessage", {"text": text})], now)
-
-
-def _follow(db: sqlite3.Connection, old: Place, chat: str) -> None:
-    people.move_chat(db, old, chat)
-    rows.move_chat(db, rows.destination_of(old), chat)
-
-
-def _fold_old(db: sqlite3.Connection, now: float) -> list[tuple[Place, int, str]]:
-    """Put one line with a button in the place of parts that waited for more than two days."""
-    held = rows.hold_old(db, now)
-    for place, count, ref in held:
-        text = f"Held back, because I could not send for over two days: {count} message(s)."
-        button = {"text": "Show", "callback_data": f"{SHOW_HELD}{ref}"}
-        keyboard = {"inline_keyboard": [[button]]}
-        params = {"text": text, "reply_markup": keyboard}
-        rows.enqueue(db, place, [Draft("sendMessage", params)], now)
-    return held
-
-
-def _drop_held(db: sqlite3.Connection, now: float) -> list[str]:
-    """End the files that were held back for too long, and say so; gives their keys."""
-    keys = []
-    for place, files in rows.drop_held(db, now):
-        days = rows.KEEP_HELD // 86400
-        text = f"Dropped, because nobody asked to see them for {days:g} days: {len(files)} file(s)."
-        rows.enqueue(db, place, [Draft("sendMessage", {"text": text})], now)
-        keys += files
-    return keys
+def _message_id(result: object) -> str | None:
+    """The number of a message that was sent; of an album's, the first."""
+    if isinstance(result, list) and result:
+        result = result[0]
+    number = result.get("message_id") if isinstance(result, dict) else None
+    return None if number is None else str(number)

@@ -15,7 +15,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import trio
 from attrs import define, field, frozen
@@ -39,7 +39,16 @@ CONFLICT_PROBES = 3
 CONFLICT_PROBE_DELAY = 2.0
 CONFLICT_DELAY = 35.0
 LONGEST_THROTTLE = 3600.0  # seconds; a number that is wrong must not make us deaf for days
+# A webhook is in a poll's way. The configuration says to poll, so it is removed; but if it is back
+# before these seconds are over, another program wants it, and is not to be fought with either.
+UNHOOK_EVERY = 600.0
 FEED_EVERY = 10.0  # seconds between feedings of the watchdog during a pause
+# A server holds the poll until there is something. One that answers at once with nothing new (a
+# test server that cannot hold it, or one that hands out the same for ever) is not to be asked in a
+# busy loop; a few such answers are usual after a start.
+QUICK = 0.5  # seconds
+QUICK_ANSWERS = 3
+IDLE_DELAY = 0.5
 
 _log = log.get("poll")
 
@@ -73,7 +82,23 @@ def after_failure(error: ApiError, failures: int, chance: float) -> Pause:
             return Pause(f"unreachable: {error}", delay * (0.5 + chance / 2))
 
 
+def idle_delay(quick_answers: int) -> float:
+    """Seconds to wait after so many quick answers in a row without anything new."""
+    return IDLE_DELAY if quick_answers > QUICK_ANSWERS else 0.0
+
+
 # --- The loop ---
+
+
+class Intake(Protocol):
+    """What lets updates in: this, or the webhook in its place."""
+
+    name: str
+    last_answer: float | None
+
+    def resume(self, token: str) -> None: ...
+
+    async def run(self, *, task_status: trio.TaskStatus[Any]) -> NoReturn: ...
 
 
 @define
@@ -89,8 +114,11 @@ class Poll:
     timeout: int
     wake: Callable[[], None]
     show: Callable[[str], None]
+    name: str = "poll"
     last_answer: float | None = None  # trio's clock, of the last completed poll
     _failures: int = 0
+    _quick_answers: int = 0  # in a row, with nothing new
+    _unhooked: float = -math.inf  # trio's clock, when a webhook was last removed
     _resume: trio.Event = field(factory=trio.Event)
 
     def resume(self, token: str) -> None:
@@ -105,14 +133,19 @@ class Poll:
         task_status.started()
         while True:
             resume = self._resume  # a new token may come while the old one is still being refused
+            asked = trio.current_time()
             try:
                 updates = await self._ask(offset)
             except ApiError as error:
-                pause = after_failure(error, self._failures + 1, random.random())  # noqa: S311
-                await self._pause(pause, resume)
+                if not await self._unhook(error):
+                    pause = after_failure(error, self._failures + 1, random.random())  # noqa: S311
+                    await self._pause(pause, resume)
                 continue
             self._answered()
-            offset = await self._keep(updates, offset)
+            offset, new = await self._keep(updates, offset)
+            quick = not new and trio.current_time() - asked < QUICK
+            self._quick_answers = self._quick_answers + 1 if quick else 0
+            await trio.sleep(idle_delay(self._quick_answers))
 
     async def _ask(self, offset: int | None) -> list[Json]:
         params: Json = {
@@ -129,9 +162,24 @@ class Poll:
             return read_updates(answer)
         raise ApiError("the poll took longer than it can and was cut off")
 
-    async def _keep(self, updates: Sequence[Json], offset: int | None) -> int | None:
+    async def _unhook(self, error: ApiError) -> bool:
+        """Remove the webhook that refused a poll, if one did; what waits for it is kept for us."""
+        now = trio.current_time()
+        if not is_webhook(error) or now - self._unhooked < UNHOOK_EVERY:
+            return False
+        self._unhooked = now
+        try:
+            await self.api.call("deleteWebhook", {"drop_pending_updates": False})
+        except ApiError as failure:
+            _log.warning("the webhook could not be removed", error=failure)
+            return False
+        _log.info("a webhook was set; removed, since telegram.mode is poll")
+        return True
+
+    async def _keep(self, updates: Sequence[Json], offset: int | None) -> tuple[int | None, int]:
+        """Commit the updates; gives the next offset, and how many were new."""
         if not updates:
-            return offset
+            return offset, 0
         offset = following(updates, offset)
         new = await self.database.write(
             inbox.receive, CHANNEL, self.account, updates, offset, time.time()
@@ -139,7 +187,7 @@ class Poll:
         _log.debug("updates kept", new=new, of=len(updates))
         if new:
             self.wake()
-        return offset
+        return offset, new
 
     def _answered(self) -> None:
         if self._failures or self.last_answer is None:
@@ -159,14 +207,27 @@ class Poll:
                     return
 
 
+def is_webhook(error: ApiError) -> bool:
+    """Whether a poll was refused because a webhook is set."""
+    return (
+        isinstance(error, Refused)
+        and error.code == CONFLICT
+        and "webhook is active" in error.description
+    )
+
+
 def read_updates(answer: object) -> list[Json]:
-    """The updates in an answer. Raises ApiError if it is not a list of them."""
-    if not isinstance(answer, list) or not all(isinstance(each, dict) for each in answer):
+    """The updates in an answer, whatever else is among them. Raises ApiError if there are none."""
+    if not isinstance(answer, list):
         raise ApiError("getUpdates did not answer with a list of updates")
-    if answer and not any(isinstance(each.get("update_id"), int) for each in answer):
+    updates = [each for each in answer if isinstance(each, dict)]
+    if answer and not any(isinstance(each.get("update_id"), int) for each in updates):
         # Nothing in it could be confirmed, so it would come again at once, for ever.
         raise ApiError("getUpdates answered with updates that have no number")
-    return answer
+    if len(updates) < len(answer):
+        # They must not keep us from the others, which would come with them again, for ever.
+        _log.warning("what is no update is ignored", count=len(answer) - len(updates))
+    return updates
 
 
 def following(updates: Sequence[Json], offset: int | None) -> int | None:

@@ -1,14 +1,19 @@
 """From an answer to messages that Telegram takes: pure, and counted as Telegram counts.
 
-A message holds 4,096 characters after its entities are parsed. Telegram counts code points there
-and UTF-16 code units in entity offsets; a cut at 4,096 UTF-16 units is right by either count. Some
-units are kept free in every part, because the outbox may have to put a line in front of one.
+Some units are kept free in every part, because the outbox may have to put a line in front of one.
+Code of many messages' length is a file, of which the text shows the beginning.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import re
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import evolve, frozen
+
+from daemon.telegram.markdown import Block, cleaned, parse
+from daemon.telegram.parts import Document, document, entities, fitting, split, units
 
 MAX_UNITS = 4096
 LABEL_UNITS = 64  # kept free for the lines below, together
@@ -20,59 +25,118 @@ LATE_AFTER = 6 * 3600.0  # seconds after which an answer says what it answers
 # `Re "...", 21 Nov 14:05 UTC:` and its line break take 27 units around the quotation.
 QUOTE_UNITS = LABEL_UNITS - len(MAYBE_TWICE) - 27
 
-# Where a text is best cut, best first: between paragraphs, lines, sentences, words.
-BREAKS = (re.compile(r"\n\n+"), re.compile(r"\n"), re.compile(r"(?<=[.!?;:]) "), re.compile(r"\s"))
-# A break in the first half would leave a part that is mostly air; a worse break is better then.
-LEAST_FILL = 0.5
+MOST_CODE = 2 * MAX_UNITS  # units of one code block that are sent as messages
+PREVIEW_LINES = 15
+PREVIEW_UNITS = 1000
+LONGEST_SUFFIX = 10  # characters; a fence can name anything
+
+# What files of code end with, where that is not the language's own name.
+SUFFIXES = {
+    "bash": "sh",
+    "c++": "cpp",
+    "console": "txt",
+    "csharp": "cs",
+    "golang": "go",
+    "haskell": "hs",
+    "javascript": "js",
+    "kotlin": "kt",
+    "latex": "tex",
+    "markdown": "md",
+    "perl": "pl",
+    "plaintext": "txt",
+    "python": "py",
+    "python3": "py",
+    "ruby": "rb",
+    "rust": "rs",
+    "shell": "sh",
+    "text": "txt",
+    "typescript": "ts",
+    "yaml": "yml",
+    "zsh": "sh",
+}
 
 
-def units(text: str) -> int:
-    """The length of `text` in UTF-16 code units."""
-    return len(text) + sum(character > "\uffff" for character in text)
+# --- Answers ---
 
 
-def split_text(text: str, limit: int = PART_UNITS) -> list[str]:
-    """`text` in parts of at most `limit` units, cut where a reader would; none is empty.
+@frozen
+class CodeFile:
+    """Code that goes as a file after the messages of its answer."""
 
-    Nothing but the white space at a cut is lost. A text of white space has no parts.
+    name: str
+    text: str
+
+
+def rendered(
+    markdown: str, limit: int = PART_UNITS, first: int = 0, lead: str = ""
+) -> list[dict[str, Any]]:
+    """A model's words as messages, each `text` with its `entities`; none for white space.
+
+    The first has a limit of its own, if one is given: what stands below a file is shorter. A `lead`
+    is a line of ours above them.
     """
-    parts = []
-    rest = text.strip()
-    while rest:
-        end = _fitting(rest, limit)
-        cut = end if end == len(rest) else _best_cut(rest[:end])
-        parts.append(rest[:cut].rstrip())
-        rest = rest[cut:].lstrip("\n") if cut < end else rest[cut:].lstrip()
-    return [part for part in parts if part]
+    return _messages(_led(lead, parse(markdown)), limit, first)
 
 
-def cut_caption(text: str) -> str:
-    """`text` as it fits below a picture or a file; what is left out is marked."""
-    text = text.strip()
-    if units(text) <= CAPTION_UNITS:
-        return text
-    return text[: _fitting(text, CAPTION_UNITS - 1)] + "…"
+def answer(markdown: str, lead: str = "") -> tuple[list[dict[str, Any]], list[CodeFile]]:
+    """`rendered`, but very long code goes as files."""
+    shown, files = aside(parse(markdown))
+    return _messages(_led(lead, shown)), files
 
 
-def _fitting(text: str, limit: int) -> int:
-    """How many characters of `text` fit into `limit` units."""
-    if len(text) * 2 <= limit:
-        return len(text)
-    used = 0
-    for index, character in enumerate(text):
-        used += 2 if character > "\uffff" else 1
-        if used > limit:
-            return index
-    return len(text)
+def _led(lead: str, blocks: list[Block]) -> list[Block]:
+    if not lead:
+        return blocks
+    first = [evolve(each, apart=False) for each in blocks[:1]]
+    return [Block(lead, apart=False), *first, *blocks[1:]]
 
 
-def _best_cut(window: str) -> int:
-    least = int(len(window) * LEAST_FILL)
-    for pattern in BREAKS:
-        ends = [match.end() for match in pattern.finditer(window, least)]
-        if ends:
-            return ends[-1]
-    return len(window)
+def plain(text: str, limit: int = PART_UNITS) -> list[str]:
+    """A text of ours in parts, with nothing in it that is a mark; none for white space."""
+    return [part.text for part in split(Document(cleaned(text)), limit)]
+
+
+def _messages(
+    blocks: Iterable[Block], limit: int = PART_UNITS, first: int = 0
+) -> list[dict[str, Any]]:
+    parts = split(document(blocks), limit, first)
+    return [{"text": part.text, "entities": entities(part)} for part in parts]
+
+
+def aside(blocks: Iterable[Block]) -> tuple[list[Block], list[CodeFile]]:
+    """`blocks` with beginnings in the place of very long code, and the files of all of it."""
+    shown: list[Block] = []
+    files: list[CodeFile] = []
+    for block in blocks:
+        if block.kind == "code" and units(block.text) > MOST_CODE:
+            name = file_name(block.language, len(files))
+            files.append(CodeFile(name, f"{block.text}\n"))
+            shown += _beginning(block, name)
+        else:
+            shown.append(block)
+    return shown, files
+
+
+def _beginning(block: Block, name: str) -> list[Block]:
+    lines = block.text[: fitting(block.text, 0, PREVIEW_UNITS)].split("\n")[:PREVIEW_LINES]
+    total = block.text.count("\n") + 1
+    rest = f"… the whole of it, {total:,} line{'' if total == 1 else 's'}: {name} (below)"
+    return [evolve(block, text="\n".join(lines)), Block(rest, apart=False, quote=block.quote)]
+
+
+def file_name(language: str, before: int) -> str:
+    """What the file of code is called that comes after so many others."""
+    suffix = SUFFIXES.get(language.lower(), language.lower())
+    known = suffix.isascii() and suffix.isalnum() and len(suffix) <= LONGEST_SUFFIX
+    return f"code{f'-{before + 1}' if before else ''}.{suffix if known else 'txt'}"
+
+
+# --- Lines in front, and below files ---
+
+
+def shifted(found: Iterable[dict[str, Any]], by: int) -> list[dict[str, Any]]:
+    """Entities of a text that has so many units more in front of it."""
+    return [{**each, "offset": each["offset"] + by} for each in found]
 
 
 def label(*, doubts: int, about: str, asked_at: float | None, now: float) -> str:
@@ -84,6 +148,6 @@ def label(*, doubts: int, about: str, asked_at: float | None, now: float) -> str
 
 def _late_line(about: str, asked_at: float) -> str:
     asked = dt.datetime.fromtimestamp(asked_at, dt.UTC)
-    quote = about[: _fitting(about, QUOTE_UNITS - 1)]
+    quote = about[: fitting(about, 0, QUOTE_UNITS - 1)]
     quote = about if quote == about else quote + "…"
     return f'Re "{quote}", {asked:%d %b %H:%M} UTC:\n'

@@ -1,16 +1,17 @@
 """The few parts of Telegram's types that this program reads.
 
 Unknown fields are ignored, because the Bot API grows about monthly; a missing or mistyped field
-that we do read is a `MalformedUpdate`, which names it. What is kept raw (`dict`) is only ever
-tested for presence here.
+that decides what to do with an update is a `MalformedUpdate`, which names it. What a message shows
+(pictures, places, what it replies to) is kept raw, and read leniently by `daemon.chat.contents`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import cattrs
-from attrs import frozen
+from attrs import field, frozen
 from cattrs.gen import make_dict_structure_fn, override
 
 from agent.text import clean
@@ -29,24 +30,23 @@ ALLOWED_UPDATES = (
     "stopped_message_generation",
 )
 
-# Fields of a message that carry something a person sent and this program cannot open yet,
-# with the word by which it tells the model so.
-ATTACHMENTS = {
-    "photo": "a photo",
-    "document": "a document",
-    "audio": "an audio file",
-    "voice": "a voice message",
-    "video": "a video",
-    "video_note": "a video message",
-    "animation": "an animation",
-    "sticker": "a sticker",
-    "location": "a location",
-    "venue": "a place",
-    "contact": "a contact",
-    "poll": "a poll",
-    "dice": "a dice",
+# Fields that a message can do without, with their types: one of another type counts as absent, so
+# that it never costs the text. What decides who speaks and where is not among them.
+OPTIONAL: dict[str, type] = {
+    "caption": str,
+    "media_group_id": str,
+    "message_thread_id": int,
+    "is_topic_message": bool,
+    "migrate_to_chat_id": int,
+    "migrate_from_chat_id": int,
+    "first_name": str,
+    "last_name": str,
+    "username": str,
+    "title": str,
+    "is_forum": bool,
 }
-
+# Fields whose presence alone says that a message is not its sender's own words.
+FOREIGN = ("forward_origin", "sender_chat")
 
 MAX_INTEGER = 2**53  # ids need 52 bits; JSON is exact up to here
 
@@ -82,7 +82,7 @@ class Chat:
 
 @frozen
 class Message:
-    """A message; `attached` names the kinds of what came with it, in the order of `ATTACHMENTS`."""
+    """A message; `raw` is all that Telegram says of it."""
 
     message_id: int
     date: int
@@ -96,7 +96,8 @@ class Message:
     media_group_id: str | None = None
     forward_origin: Json | None = None
     migrate_to_chat_id: int | None = None
-    attached: tuple[str, ...] = ()
+    migrate_from_chat_id: int | None = None
+    raw: Json = field(factory=dict, repr=False)
 
     @property
     def body(self) -> str:
@@ -131,13 +132,47 @@ class CallbackQuery:
 
 
 @frozen
+class Member:
+    """The bot's own standing in a chat. Only who is `restricted` has `can_send_messages`."""
+
+    status: str
+    is_member: bool = True
+    can_send_messages: bool = True
+
+
+@frozen
+class MembershipChange:
+    """The bot was let in, thrown out, blocked or restricted, by `sender`."""
+
+    chat: Chat
+    sender: User
+    new_chat_member: Member
+
+
+@frozen
+class Halt:
+    """Somebody has pressed the Stop button of a draft."""
+
+    chat: Chat
+    draft_id: int
+    message_thread_id: int | None = None
+
+    @property
+    def topic(self) -> str:
+        """As of a message; only private chats have drafts."""
+        return "" if self.message_thread_id in {None, 1} else str(self.message_thread_id)
+
+
+@frozen
 class Update:
-    """One update; every kind that is not read here leaves all three fields empty."""
+    """One update; every kind that is not read here leaves all other fields empty."""
 
     update_id: int
     message: Message | None = None
     edited_message: Message | None = None
     callback_query: CallbackQuery | None = None
+    my_chat_member: MembershipChange | None = None
+    stopped_message_generation: Halt | None = None
 
 
 def _strict(kind: type[T], expected: str) -> Any:  # noqa: ANN401  (a cattrs hook)
@@ -157,17 +192,41 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _strict(kind, expected))
     text = _strict(str, "a string")
     converter.register_structure_hook(str, lambda value, kind: clean(text(value, kind)))
+    for named in (User, Chat):
+        strict = make_dict_structure_fn(named, converter)
+        converter.register_structure_hook(named, _after(_leniently, strict))
     rename = override(rename="from")
     query = make_dict_structure_fn(CallbackQuery, converter, sender=rename)
     converter.register_structure_hook(CallbackQuery, query)
+    change = make_dict_structure_fn(MembershipChange, converter, sender=rename)
+    converter.register_structure_hook(MembershipChange, change)
     plain = make_dict_structure_fn(Message, converter, sender=rename)
 
     def message(value: Any, kind: Any) -> Message:  # noqa: ANN401
-        found = tuple(name for name in ATTACHMENTS if value.get(name))
-        return plain({**value, "attached": found}, kind)
+        foreign = {name: _present(value.get(name)) for name in FOREIGN}
+        return plain({**_leniently(value), **foreign, "raw": dict(value)}, kind)
 
     converter.register_structure_hook(Message, message)
     return converter
+
+
+def _after(first: Callable[[Any], Any], then: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    return lambda value, kind: then(first(value), kind)
+
+
+def _leniently(value: Any) -> Any:  # noqa: ANN401
+    """An object of Telegram's without the optional fields that are not what they should be."""
+    return {name: found for name, found in value.items() if _fits(found, OPTIONAL.get(name))}
+
+
+def _fits(found: object, kind: type | None) -> bool:
+    if kind is None:
+        return True
+    return type(found) is kind and not (isinstance(found, int) and abs(found) > MAX_INTEGER)
+
+
+def _present(found: object) -> Json | None:
+    return found if found is None or isinstance(found, dict) else {}
 
 
 _CONVERTER = _converter()

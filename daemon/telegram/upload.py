@@ -1,7 +1,7 @@
-"""The body of a request with a file in it, streamed from the disk.
+"""The body of a request with files in it, streamed from the disk.
 
 httpx reads the files of its own multipart bodies synchronously, in the event loop. This body is
-written by us: its length is known beforehand, the file is read in a thread, one piece at a time,
+written by us: its length is known beforehand, the files are read in a thread, one piece at a time,
 and no more than that piece is ever in memory.
 """
 
@@ -15,31 +15,43 @@ from typing import Any, BinaryIO
 
 import httpx
 import trio
-from attrs import Factory, define
+from attrs import Factory, define, frozen
 
 PIECE = 256 * 1024  # bytes read at once; each costs a visit to a thread
 
 
-@define
-class Upload:
-    """A file for one request: the parameter that it is, the name that is shown, an open file.
-
-    The file stays the caller's, who closes it. Until `is_handed_over` the connection has been given
-    less than the whole body, so that nobody can have acted on the request.
-    """
+@frozen
+class Attached:
+    """One file: the parameter that it is, the name that is shown, an open file."""
 
     parameter: str
     name: str
     file: BinaryIO
-    boundary: str = Factory(lambda: secrets.token_hex(16))
-    is_handed_over: bool = False
 
     @property
     def size(self) -> int:
         return os.fstat(self.file.fileno()).st_size
 
+
+@define
+class Upload:
+    """The files of one request.
+
+    They stay the caller's, who closes them. Until `is_handed_over` the connection has been given
+    less than the whole body, so that nobody can have acted on the request.
+    """
+
+    files: tuple[Attached, ...]
+    boundary: str = Factory(lambda: secrets.token_hex(16))
+    is_handed_over: bool = False
+
+    @property
+    def size(self) -> int:
+        return sum(each.size for each in self.files)
+
     def headers(self, params: Mapping[str, Any]) -> dict[str, str]:
-        length = len(self._head(params)) + self.size + len(self._tail())
+        around = self._fields(params), *map(self._head, self.files), self._tail()
+        length = sum(map(len, around)) + self.size
         kind = f"multipart/form-data; boundary={self.boundary}"
         return {"content-type": kind, "content-length": str(length)}
 
@@ -48,23 +60,31 @@ class Upload:
         return Body(self._pieces(params))
 
     def _pieces(self, params: Mapping[str, Any]) -> Iterator[bytes]:
-        yield self._head(params)
-        self.file.seek(0)
-        while piece := self.file.read(PIECE):
-            yield piece
+        lead = self._fields(params)
+        for each in self.files:
+            yield lead + self._head(each)
+            each.file.seek(0)
+            while piece := each.file.read(PIECE):
+                yield piece
+            lead = b""
         self.is_handed_over = True
         yield self._tail()
 
-    def _head(self, params: Mapping[str, Any]) -> bytes:
-        """All parameters, and the beginning of the file's part."""
+    def _fields(self, params: Mapping[str, Any]) -> bytes:
+        """All parameters."""
         fields = (self._field(name, value) for name, value in params.items())
-        name = self.name.replace('"', "_").encode(errors="replace").decode()
+        return "".join(fields).encode(errors="replace")
+
+    def _head(self, attached: Attached) -> bytes:
+        """The beginning of a file's part; what ends the part before it is with that one."""
+        name = attached.name.replace('"', "_").encode(errors="replace").decode()
+        line = "" if attached is self.files[0] else "\r\n"
         start = (
-            f"--{self.boundary}\r\nContent-Disposition: form-data;"
-            f' name="{self.parameter}"; filename="{name}"\r\n'
+            f"{line}--{self.boundary}\r\nContent-Disposition: form-data;"
+            f' name="{attached.parameter}"; filename="{name}"\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
         )
-        return "".join((*fields, start)).encode(errors="replace")
+        return start.encode(errors="replace")
 
     def _field(self, name: str, value: object) -> str:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,262 @@
+"""What is being sent: how the next part of a destination is claimed, and how that can end.
+
+A row is `sending` from before the request until its outcome is recorded. If we die in between,
+the next boot cannot know whether it arrived: `recover` then counts a doubt, and a part with one
+doubt is sent once more under a label. Two doubts end it as `unknown`.
+
+Editing an earlier message again changes nothing, so methods in `IDEMPOTENT` carry no doubt.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from attrs import frozen
+
+from daemon.store import placeholders
+from daemon.store.outbox import DUE, Destination, Draft, chat_of, destination_of, enqueue, requeue
+from daemon.store.outbox_files import WIDTH, Kept, from_json, keys
+from daemon.store.placeholders import Taken
+from daemon.store.values import Place
+
+IDEMPOTENT = frozenset(
+    {"editMessageText", "deleteMessage", "answerCallbackQuery", "setMessageReaction"}
+)
+MAX_DOUBTS = 2
+MAX_WAIT = 3600.0  # seconds; a not_before from before a clock change must not silence a chat
+
+
+@frozen
+class Part:
+    """A claimed row: ours to send, once.
+
+    `edits` is the row whose message it edits, and `target` that message, None if nobody knows it.
+    """
+
+    id: int
+    place: Place
+    turn_id: int | None
+    method: str
+    params: dict[str, Any]
+    attempts: int
+    doubts: int
+    about: str
+    asked_at: float | None
+    file: str | None = None
+    file_name: str = ""
+    cuts: int = 0
+    more: tuple[Kept, ...] = ()
+    edits: str | None = None
+    target: str | None = None
+    is_placeholder: bool = False
+    replaces: int | None = None
+
+    @property
+    def files(self) -> tuple[Kept, ...]:
+        return () if self.file is None else (Kept(self.file, self.file_name), *self.more)
+
+
+@frozen
+class Shut:
+    """Nothing can be sent to the destination, and why (`daemon.store.closed`)."""
+
+    why: str
+
+
+def claim_next(
+    db: sqlite3.Connection, to: Destination, boot: str, now: float
+) -> Part | Shut | float | None:
+    """The destination's next part, marked as being sent.
+
+    A float is the time before which nothing may be sent there; None means that nothing waits. What
+    waits for a destination that is shut is to be given up.
+    """
+    where = (to.channel, to.account, to.chat)
+    row = db.execute(
+        "SELECT o.id, o.topic, o.turn_id, o.method, o.params, o.attempts, o.doubts, o.about,"
+        " o.asked_at, o.file, o.file_name, o.cuts, o.more_files, o.edits, o.stands_for,"
+        " o.replaces, d.not_before, d.closed,"
+        " (SELECT not_before FROM destinations WHERE channel = o.channel AND account = o.account"
+        " AND chat = ?) AS chat_not_before,"
+        " (SELECT message_id FROM outbox WHERE ref = o.edits) AS target"
+        " FROM outbox AS o JOIN destinations AS d"
+        " USING (channel, account, chat) WHERE o.channel = ? AND o.account = ? AND o.chat = ?"
+        f" AND o.{DUE} ORDER BY o.seq LIMIT 1",
+        (chat_of(to.chat), *where),
+    ).fetchone()
+    if row is None:
+        return None
+    if row["closed"] is not None:
+        return Shut(row["closed"])
+    waits = (row["not_before"], row["chat_not_before"] or 0.0)
+    not_before = max((each for each in waits if now < each <= now + MAX_WAIT), default=None)
+    if not_before is not None:
+        return float(not_before)
+    asked = Taken(row["method"], json.loads(row["params"]))
+    if row["replaces"] is not None:
+        taken = placeholders.take(db, row["id"], row["replaces"], asked)
+        if taken is None:
+            sent(db, row["id"], None, now)
+            return claim_next(db, to, boot, now)
+        asked = taken
+    db.execute(
+        "UPDATE outbox SET state = 'sending', boot = ?, attempts = attempts + 1 WHERE id = ?",
+        (boot, row["id"]),
+    )
+    return Part(
+        row["id"],
+        Place(*where, row["topic"]),
+        row["turn_id"],
+        asked.method,
+        asked.params,
+        row["attempts"] + 1,
+        row["doubts"] or int(asked.twice),
+        row["about"],
+        row["asked_at"],
+        row["file"],
+        row["file_name"],
+        row["cuts"],
+        from_json(row["more_files"]),
+        row["edits"],
+        row["target"],
+        row["stands_for"] is not None,
+        row["replaces"],
+    )
+
+
+def give_back(db: sqlite3.Connection, part_id: int) -> None:
+    """Queue a claimed part again that nobody has begun to send."""
+    db.execute(
+        "UPDATE outbox SET state = 'queued', attempts = attempts - 1 WHERE id = ?", (part_id,)
+    )
+
+
+def forget_refused_token(db: sqlite3.Connection) -> None:
+    """Let the destinations go on that wait because the token was refused (401, 404)."""
+    db.execute(
+        "UPDATE destinations SET not_before = 0 WHERE (channel, account, chat) IN"
+        " (SELECT channel, account, chat FROM outbox WHERE state = 'queued'"
+        " AND (error LIKE '401 %' OR error LIKE '404 %'))"
+    )
+
+
+def sent(db: sqlite3.Connection, part_id: int, message_id: str | None, now: float) -> None:
+    db.execute(
+        "UPDATE outbox SET state = 'sent', message_id = ?, sent_at = ?, error = NULL WHERE id = ?",
+        (message_id, now, part_id),
+    )
+
+
+def not_sent(
+    db: sqlite3.Connection, part: Part, not_before: float, error: str, *, cut: bool = False
+) -> None:
+    """It certainly did not arrive: queue it again, and leave its chat alone until `not_before`."""
+    db.execute(
+        "UPDATE outbox SET state = 'queued', error = ?, cuts = cuts + ? WHERE id = ?",
+        (error, cut, part.id),
+    )
+    # A preview may have been told to wait for longer meanwhile. What is beyond all waits is a
+    # time from another clock.
+    db.execute(
+        "UPDATE destinations SET not_before = CASE WHEN not_before BETWEEN ?1 AND ?1 + ?2"
+        " THEN not_before ELSE ?1 END WHERE channel = ?3 AND account = ?4 AND chat = ?5",
+        (not_before, MAX_WAIT, part.place.channel, part.place.account, part.place.chat),
+    )
+
+
+def failed(db: sqlite3.Connection, part_id: int, error: str) -> None:
+    db.execute("UPDATE outbox SET state = 'failed', error = ? WHERE id = ?", (error, part_id))
+
+
+def give_up(db: sqlite3.Connection, to: Destination, error: str) -> list[str]:
+    """End all that waits for a destination; returns the files that nobody will send any more."""
+    rows = db.execute(
+        "SELECT id, file, more_files FROM outbox WHERE channel = ? AND account = ? AND chat = ?"
+        f" AND {DUE} AND state = 'queued'",
+        (to.channel, to.account, to.chat),
+    ).fetchall()
+    for row in rows:
+        failed(db, row["id"], error)
+    return keys([row[1:] for row in rows if row["file"] is not None])
+
+
+def as_document(db: sqlite3.Connection, part_id: int, error: str) -> None:
+    """Queue a refused picture again, in its place, as a file like any other."""
+    db.execute(
+        "UPDATE outbox SET state = 'queued', method = 'sendDocument', error = ? WHERE id = ?",
+        (error, part_id),
+    )
+
+
+def outside_topics(db: sqlite3.Connection, part_id: int, error: str) -> None:
+    """Queue a part again, in its place, for the chat itself: its topic is not there any more."""
+    db.execute(
+        "UPDATE outbox SET state = 'queued', topic = '', error = ? WHERE id = ?", (error, part_id)
+    )
+
+
+def plainly(db: sqlite3.Connection, part: Part, now: float) -> None:
+    """Put plain messages, made when it was queued, in the place of one that is refused.
+
+    What waits behind it goes behind all of them.
+    """
+    (kept,) = db.execute("SELECT instead FROM outbox WHERE id = ?", (part.id,)).fetchone()
+    first, *others = json.loads(kept)
+    db.execute(
+        "UPDATE outbox SET state = 'queued', method = 'sendMessage', params = ?, instead = NULL"
+        " WHERE id = ?",
+        (json.dumps(first), part.id),
+    )
+    to = destination_of(part.place)
+    behind = db.execute(
+        f"SELECT id, {WIDTH} FROM outbox WHERE channel = ? AND account = ? AND chat = ?"
+        f" AND id <> ? AND {DUE} ORDER BY seq",
+        (to.channel, to.account, to.chat, part.id),
+    ).fetchall()
+    drafts = [Draft("sendMessage", params) for params in others]
+    enqueue(
+        db,
+        part.place,
+        drafts,
+        now,
+        turn_id=part.turn_id,
+        about=part.about,
+        asked_at=part.asked_at,
+    )
+    requeue(db, [tuple(row) for row in behind], to)
+
+
+def doubtful(db: sqlite3.Connection, part: Part, not_before: float, error: str) -> None:
+    """It may have arrived: queue it once more if this was the first doubt, else leave it open."""
+    not_sent(db, part, not_before, error)
+    if part.method not in IDEMPOTENT:
+        _doubt(db, "id = ?", (part.id,))
+
+
+def _doubt(db: sqlite3.Connection, which: str, args: tuple[object, ...]) -> None:
+    db.execute(
+        "UPDATE outbox SET doubts = doubts + 1, state = CASE WHEN doubts + 1 >= ? OR stands_for"
+        f" IS NOT NULL THEN 'unknown' ELSE 'queued' END WHERE {which}",
+        (MAX_DOUBTS, *args),
+    )
+
+
+def recover(db: sqlite3.Connection) -> list[str]:
+    """What was being sent may or may not have arrived; called while nobody sends anything.
+
+    Returns the files of the parts that end by it, which nobody will send any more.
+    """
+    harmless = ", ".join(f"'{method}'" for method in sorted(IDEMPOTENT))
+    db.execute(
+        "UPDATE outbox INDEXED BY outbox_due SET state = 'queued'"
+        f" WHERE {DUE} AND state = 'sending' AND method IN ({harmless})"
+    )
+    ending = db.execute(
+        "SELECT file, more_files FROM outbox INDEXED BY outbox_due"
+        f" WHERE {DUE} AND state = 'sending' AND file IS NOT NULL AND doubts + 1 >= ?",
+        (MAX_DOUBTS,),
+    ).fetchall()
+    _doubt(db, f"{DUE} AND state = 'sending'", ())
+    return keys(ending)
