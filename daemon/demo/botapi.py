@@ -31,7 +31,7 @@ from urllib.parse import unquote
 import trio
 
 from daemon.demo import editing, sending, service
-from daemon.demo.calls import ApiError, Call, Draft, Sent, Violation
+from daemon.demo.calls import Action, ApiError, Call, Draft, Sent, Violation
 from daemon.demo.faults import Fault, Faults
 from daemon.demo.forms import FormError, read_form
 from daemon.demo.http import Answer, Request, Response, serve
@@ -48,6 +48,7 @@ TOKEN = re.compile(r"[0-9]+:[A-Za-z0-9_-]{24,}")
 METHODS: dict[str, Callable[[World, Call], Any]] = {
     "getMe": service.get_me,
     "getChat": service.get_chat,
+    "getChatAdministrators": service.get_chat_administrators,
     "getFile": service.get_file,
     "sendChatAction": service.send_chat_action,
     "answerCallbackQuery": service.answer_callback_query,
@@ -58,9 +59,14 @@ METHODS: dict[str, Callable[[World, Call], Any]] = {
     "deleteWebhook": service.delete_webhook,
     "getWebhookInfo": service.get_webhook_info,
     "sendMessage": sending.send_message,
+    "sendRichMessage": sending.send_rich_message,
     "sendMessageDraft": sending.send_message_draft,
     "sendPhoto": sending.send_photo,
     "sendDocument": sending.send_document,
+    "sendAnimation": sending.send_animation,
+    "sendVideo": sending.send_video,
+    "sendAudio": sending.send_audio,
+    "sendVoice": sending.send_voice,
     "sendMediaGroup": sending.send_media_group,
     "forwardMessage": sending.forward_message,
     "forwardMessages": sending.forward_messages,
@@ -112,6 +118,11 @@ class BotApiServer:
     def drafts(self) -> list[Draft]:
         """Every preview that was shown."""
         return self.world.drafts
+
+    @property
+    def actions(self) -> list[Action]:
+        """Every "typing" and the like that was shown."""
+        return self.world.actions
 
     @property
     def calls(self) -> list[Call]:
@@ -200,6 +211,10 @@ class BotApiServer:
     def user_edits(self, message: Message, text: str) -> int:
         """Change a person's message."""
         message.content = {**message.content, **_spoken(text), "edit_date": message.date}
+        return self.push_edit(message)
+
+    def push_edit(self, message: Message) -> int:
+        """Tell the bot that a person's message has changed; it reads as it is now."""
         return self._queue("edited_message", message.wire())
 
     def press(self, message: Message | Sent, data: str, *, user_id: int | None = None) -> int:
@@ -215,9 +230,15 @@ class BotApiServer:
         return self._queue("callback_query", body)
 
     def press_stop(self, draft: Draft) -> int:
-        """Press the Stop button of a draft."""
+        """Press the Stop button of a draft, which may be gone by now. Raises if it had none."""
+        if not draft.can_stop:
+            raise ValueError("this draft has no Stop button")
         chat = self.world.chats[draft.chat_id]
-        body = {"chat": chat.wire(), "draft_id": draft.draft_id}
+        if chat.draft is not None and not chat.draft.keep_on_stop:
+            chat.draft = None
+        body: Wire = {"chat": chat.wire(), "draft_id": draft.draft_id}
+        if draft.thread is not None:
+            body["message_thread_id"] = draft.thread
         return self._queue("stopped_message_generation", body)
 
     def block(self, chat_id: int, *, blocked: bool = True) -> int:
@@ -352,7 +373,8 @@ def _spoken(text: str | None) -> Wire:
 
 
 def _json(value: Any) -> bytes:  # noqa: ANN401 (any JSON)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    # Escaped, as the official server does it: half a character passes, for what reads it to mend.
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _result(result: Any) -> Response:  # noqa: ANN401 (any JSON)

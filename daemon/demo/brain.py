@@ -27,13 +27,16 @@ Hello! I am Famulus, and this is the offline demo model: a few fixed skills and 
 - remember x = 41 in python (and later: what is x + 1 in python)
 - plot a sine; make a file hello.txt and send it
 - write file a.txt: two words (and later: read file a.txt; edit a.txt: two -> 2; send file a.txt)
+- say aloud: good morning
 - list files; find files *.txt; grep words; patch: (a diff); python packages
 - loop forever (and then: /stop); fork bomb
+- tell me a long story
 - my name is Ada (and later: what is my name?)
 - note shopping: milk (and later: notes; find note milk; delete note shopping)
 - search memory for Ada; how long is our chat; trim our chat to 3
+- ask me which colour: blue, red or green (and press a button, or say it)
 - read skill web-research; in the background: what is 6 * 7?
-- fetch https://example.org/; post https://example.org/: words (it asks: /approve or /deny)
+- fetch https://example.org/; post https://example.org/: words (it asks whether it may)
 Any OpenAI-compatible model can take my place; FAMULUS_MODEL_BASE_URL tells where it is."""
 
 _GREETING = re.compile(
@@ -46,6 +49,8 @@ _TIME = re.compile(r"(?is)\b(?:time|date|day)\b.*?\b(?:in|at)\s+([A-Za-z_/ .'-]+
 _TIME_HERE = re.compile(r"(?i)\bwhat(?:'s| is) (?:the )?(?:time|date)\b|\bwhat time is it\b")
 _NAME = re.compile(r"(?i)\bmy name is\s+([^\W\d_][\w'-]*)")
 _ASKS_NAME = re.compile(r"(?i)\bwhat(?:'s| is) my name\b|\bwho am i\b")
+# In a group a message begins with who speaks.
+_STORY = re.compile(r"(?i)(?:[^:\n]{1,64}: )?(?:please )?tell (?:me )?a (?:long )?story[\s.?!]*")
 _ASKS_BEFORE = re.compile(r"(?i)\bwhat did i (?:just )?(?:say|ask)\b")
 _WORDS = (
     (re.compile(r"(?i)\bplus\b"), "+"),
@@ -55,6 +60,32 @@ _WORDS = (
     (re.compile(r"(?i)\bto the power of\b|\^"), "**"),
 )
 _EXPRESSION = re.compile(r"[-+(]*\d[\d\s.+*/%()-]*")
+# A story that is told slowly, to see how an answer comes; `/stop` ends it.
+STORY_PAUSE = 0.15  # seconds between its pieces
+STORY = """\
+# The famulus and the lamp
+
+Long ago a scholar kept a **famulus**, who copied her books by day and minded her lamp by night.
+
+One evening she said: "Watch the flame. If it turns *blue*, wake me." So he sat down, and counted:
+
+1. the moths, of which there were nine,
+2. the pages that were still to be copied, of which there were `9 * 90`,
+3. and the hours, of which there was always one more.
+
+At midnight the flame turned blue. He did not dare to touch it, and he did not dare to look away; so
+he wrote down what he saw, line by line, with the lamp's own light:
+
+```python
+while flame.is_blue():
+    write(flame.height())
+```
+
+When the scholar woke, it was day, the lamp was cold, and on the table lay forty pages. She read
+them all. "You should have woken me," she said. "I was still writing," said the famulus, "and I
+thought that you would like to see it as it came."
+
+She laughed, and from then on he read to her while he wrote. *That is the end of the story.*"""
 # What the tools say about a job's files and variables stands in lines of its own.
 _NOTE = re.compile(r"\[(?:sent to the chat: |not sent: |the variables ).*\]")
 # Tools whose results are shown as they are, and what is said above them.
@@ -68,9 +99,14 @@ _FOUND = {
     "http_client": "The answer is",
     "web_search": "The web has",
     "read_skill": "The skill says",
+    "ask_user": "You answered",
 }
+# What the daemon says of a file that a person sent.
+_SENT_FILE = "[They sent "
+# Lines that the daemon puts beside what a person said.
+_BESIDE = re.compile(r"(?m)^\[[^\]\n]*\]$")
 # Tools whose results say in words what was done.
-_DONE = {"write_file", "edit_file", "apply_patch", "send_file", "view_file"}
+_DONE = {"write_file", "edit_file", "apply_patch", "send_file", "view_file", "speak"}
 _OPERATION = re.compile(r"[\d)]\s*(?:\*\*|//|[-+*/%])\s*[-+(]*\d")
 
 
@@ -80,11 +116,37 @@ def respond(request: ChatRequest) -> Reply:
     results = _results(messages)
     if results:
         return Reply("\n".join([*(_worded(result) for result in results), *shown]))
-    text = request.user_text.strip()
-    calls = _wanted(text)
+    told = _told(messages)
+    text = _words(told[-1]) if told else ""
+    calls = _wanted(_BESIDE.sub("", text))
     if calls:
         return _calling(calls, request)
-    return Reply(_said(text, request.messages))
+    if _STORY.fullmatch(text):
+        return Reply(STORY, pause=STORY_PAUSE)
+    if text.startswith(_SENT_FILE):  # an album, say: each item is a message of its own
+        text = "\n".join(_words(each) for each in told)
+    pictures = [picture for each in told for picture in _pictures(each)]
+    return Reply("\n".join([_said(text, request.messages), *pictures]))
+
+
+def _told(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What people have said since the last answer."""
+    told: list[dict[str, Any]] = []
+    for message in reversed(messages):
+        if message["role"] != "user":
+            break
+        told.append(message)
+    return told[::-1]
+
+
+def _words(message: dict[str, Any]) -> str:
+    """What a person said, without the names that stand before what the message shows."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return said_by_people([message])[0].strip()
+    after = [*content[1:], {"type": "text"}]
+    parts = [part for part, then in zip(content, after, strict=True) if then["type"] == "text"]
+    return said_by_people([{**message, "content": parts}])[0].strip()
 
 
 def _exhibits(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -93,7 +155,14 @@ def _exhibits(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], lis
     before = messages[-2]["role"] if len(messages) > 1 else ""
     if before != "tool" or not isinstance(last.get("content"), list):
         return messages, []
-    return messages[:-1], [f"I see {_seen(part)}." for part in last["content"] if _seen(part)]
+    return messages[:-1], _pictures(last)
+
+
+def _pictures(message: dict[str, Any]) -> list[str]:
+    """What a message shows, a sentence each."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    return [f"I see {_seen(part)}." for part in parts if _seen(part)]
 
 
 def _seen(part: dict[str, Any]) -> str:

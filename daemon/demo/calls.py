@@ -76,6 +76,19 @@ class Draft:
     draft_id: int
     text: str
     at: float
+    thread: int | None = None
+    entities: tuple[dict[str, Any], ...] = ()
+    can_stop: bool = False
+    keep_on_stop: bool = False
+
+
+@frozen
+class Action:
+    """What the bot is shown to be doing, from `at` on."""
+
+    chat_id: int
+    action: str
+    at: float
 
 
 @frozen

@@ -40,6 +40,7 @@ from daemon.demo.replies import (
     pieces,
     text_of,
 )
+from daemon.demo.sound import silence
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ MODEL_NAME = "famulus-demo"
 
 # A rough count, as everybody's rule of thumb has it.
 CHARACTERS_PER_TOKEN = 4
+CHARACTERS_A_SECOND = 15  # of speech
 TOKENS_PER_PART = 800  # of a picture or file
 
 
@@ -135,6 +137,13 @@ class ModelServer:
         text = f"(offline demo model) I cannot hear {file.filename}, {len(file.data)} bytes."
         return Response(200, _json({"text": text}))
 
+    async def _speak(self, request: Request) -> Answer:
+        """Silence, as long as it would take to say the text."""
+        body = _read(await request.body()) or {}
+        if not all(isinstance(body.get(name), str) for name in ("model", "input", "voice")):
+            return _error(400, "Speech needs a model, an input and a voice.")
+        return Response(200, silence(len(body["input"]) / CHARACTERS_A_SECOND), "audio/ogg")
+
     def _list_models(self) -> Response:
         names = self.models or (MODEL_NAME,)
         data = [{"id": n, "object": "model", "created": 0, "owned_by": "famulus"} for n in names]
@@ -207,6 +216,7 @@ class ModelServer:
 POSTS: dict[str, Callable[[ModelServer, Request], Awaitable[Answer]]] = {
     "/v1/chat/completions": ModelServer._complete,  # noqa: SLF001  (its own table)
     "/v1/audio/transcriptions": ModelServer._transcribe,  # noqa: SLF001
+    "/v1/audio/speech": ModelServer._speak,  # noqa: SLF001
 }
 
 

@@ -19,11 +19,12 @@ from typing import Final, TypeAlias
 
 from attrs import evolve, frozen
 
+from daemon.demo.samples import KINDS
 from daemon.errors import FamulusError
 
 PLAYS: Final = Path(__file__).with_name("plays")
 DEFAULT_TIMEOUT: Final = 15.0
-MARKS: Final = frozenset({">", "<", "<~", "<!", "!"})
+MARKS: Final = frozenset({">", "+", "<", "<~", "<!", "!"})
 # Stands for an address that is not known before the play.
 NEIGHBOUR: Final = "{neighbour}"
 SECTIONS: Final = {"@always": None, "@code": True, "@nocode": False}
@@ -39,6 +40,15 @@ class Say:
 
     line: int
     text: str
+
+
+@frozen
+class Send:
+    """The user sends something else: a kind of `samples`, and the words that go with it."""
+
+    line: int
+    kind: str
+    words: str = ""
 
 
 @frozen
@@ -62,6 +72,14 @@ class Expect:
     def __str__(self) -> str:
         kind = "matching" if self.regex else "containing"
         return f"{'no reply' if self.absent else 'a reply'} {kind} {self.what!r}"
+
+
+@frozen
+class Press:
+    """The user presses the newest button that says this."""
+
+    line: int
+    label: str
 
 
 @frozen
@@ -93,7 +111,7 @@ class Neighbourhood:
     line: int
 
 
-Step: TypeAlias = Say | Expect | Restart | Seen | Timeout | Neighbourhood
+Step: TypeAlias = Say | Send | Press | Expect | Restart | Seen | Timeout | Neighbourhood
 
 
 ORDERS: Final[dict[str, Callable[[int], Step]]] = {
@@ -197,12 +215,21 @@ def _step(line: str, number: int, name: str) -> Step:
     match mark:
         case ">":
             return Say(number, rest)
+        case "+":
+            return _send(number, rest, where)
         case "<" | "<!":
             return Expect(number, rest, absent=mark == "<!")
         case "<~":
             return _regex(number, rest, where)
         case _:
             return _order(number, rest, where)
+
+
+def _send(number: int, what: str, where: str) -> Step:
+    kind, _, words = what.partition(" ")
+    if kind not in KINDS:
+        raise PlayError(f"{where}: nobody can send {kind!r}", f"known: {', '.join(KINDS)}")
+    return Send(number, kind, words.strip())
 
 
 def _regex(number: int, pattern: str, where: str) -> Expect:
@@ -216,19 +243,20 @@ def _regex(number: int, pattern: str, where: str) -> Expect:
 def _order(number: int, order: str, where: str) -> Step:
     if order in ORDERS:
         return ORDERS[order](number)
-    verb, _, seconds = order.partition(" ")
-    if verb == "timeout" and re.fullmatch(r"\d+(\.\d+)?", seconds):
-        return Timeout(number, float(seconds))
-    raise PlayError(
-        f"{where}: unknown order {order!r}", f"known: {', '.join(ORDERS)}, timeout SECONDS"
-    )
+    verb, _, rest = order.partition(" ")
+    if verb == "timeout" and re.fullmatch(r"\d+(\.\d+)?", rest):
+        return Timeout(number, float(rest))
+    if verb == "press" and rest.strip():
+        return Press(number, rest.strip())
+    known = f"known: {', '.join(ORDERS)}, timeout SECONDS, press LABEL"
+    raise PlayError(f"{where}: unknown order {order!r}", known)
 
 
 def _check_order(scenes: Sequence[Scene], name: str) -> None:
     """An expectation needs something that was said before it, in each of the two readings."""
     for with_code in (True, False):
         for step in Play(name, tuple(scenes)).steps(with_code=with_code):
-            if isinstance(step, Say):
+            if isinstance(step, Say | Send):
                 break
             if isinstance(step, Expect):
                 raise PlayError(f"{name}:{step.line}: a reply is expected before a `>` line")

@@ -140,6 +140,7 @@ _FILES: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = (
     ),
     (re.compile(rf"(?i)transcribe {_PATH}"), _with("transcribe_audio")),
     (re.compile(rf"(?i)look at {_PATH}"), _with("view_file")),
+    (re.compile(r"(?is)say aloud: (?P<text>.+)"), _with("speak")),
 )
 
 _URL = r"(?P<url>https?://\S+?)"
@@ -156,6 +157,13 @@ def _spawn(found: re.Match[str]) -> ToolCall:
     return ToolCall("spawn", {"task": found[1], "label": found[1][:40]})
 
 
+def _ask(found: re.Match[str]) -> ToolCall:
+    """Choices stand behind a colon, with "or" between them."""
+    question, choices = found[1].strip(), re.split(r",\s*|\s+or\s+", found[2] or "")
+    offered = [each.strip(" ?") for each in choices if each.strip(" ?")]
+    return ToolCall("ask_user", {"question": f"{question}?", "choices": offered or None})
+
+
 def _foreign(found: re.Match[str]) -> ToolCall:
     return ToolCall(found[1], found[2] or "{}")
 
@@ -167,6 +175,7 @@ _WORLD: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = (
     (re.compile(rf"(?is)post {_URL}: (?P<body>.+)"), _request("POST")),
     (re.compile(r"(?i)search the web for (?P<query>.+)"), _with("web_search")),
     (re.compile(rf"(?i)read (?:the )?skill (?P<name>[\w-]+){_END}"), _with("read_skill")),
+    (re.compile(r"(?is)ask me ([^:?]+)(?:: (.+?))?\??"), _ask),
     (re.compile(r"(?is)in the background: (.+)"), _spawn),
     (re.compile(r"(?is)have (?P<agent>[\w-]+) do: (?P<task>.+)"), _with("delegate")),
     (re.compile(r"(?s)use (\w+__\w+)(?: with (\{.*\}))?"), _foreign),

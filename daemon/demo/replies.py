@@ -182,7 +182,7 @@ class ChatRequest:
 
 
 # The daemon puts beside a message when it was sent.
-_SENT = re.compile(r"\n\n\[Sent [0-9: -]+ \([^()\n]+\)\]$")
+_SENT = re.compile(r"\n\n\[Sent [0-9: -]+ \([^()\n]+\)\](?=\n|\Z)")
 
 
 def said_by_people(messages: Iterable[Mapping[str, Any]]) -> list[str]:

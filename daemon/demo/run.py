@@ -16,13 +16,15 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from functools import partial
+from typing import Final, NoReturn
 
 import trio
 from attrs import define, field
 
 from daemon import config, supervise
 from daemon.demo import play as plays
+from daemon.demo import webcast
 from daemon.demo.botapi import BotApiServer
 from daemon.demo.changes import NeverHappened
 from daemon.demo.neighbours import Neighbours, library_is_open, open_neighbours
@@ -34,6 +36,7 @@ from daemon.demo.servers import DemoServers, open_demo_servers
 from daemon.demo.setup import USER_ID, Setup, choose, document
 from daemon.demo.stage import Stage
 from daemon.demo.terminal import BOLD, RED, Terminal
+from daemon.demo.webapi import ChatPage
 from daemon.errors import FamulusError
 
 EXIT_OK: Final = 0
@@ -50,13 +53,15 @@ def main(options: argparse.Namespace) -> int:
     """Run the demo, `options` having `play`, `config` and perhaps `keep`; gives the exit code.
 
     Raises FamulusError for what the owner can correct: the play, the configuration, a daemon that
-    does not start.
+    does not start, a port that is taken.
     """
     setup = choose(os.environ, options.config)
+    web = (options.port or 0) if getattr(options, "web", False) else None
     play = None if options.play is None else plays.load(plays.find(options.play))
     keep = bool(getattr(options, "keep", False))
     with temporary_place(user=str(setup.executor.get("user", "famulus-exec")), keep=keep) as place:
-        return trio.run(_unwrapped, Demo(setup, place, keep), play, strict_exception_groups=True)
+        demo = Demo(setup, place, keep, web=web)
+        return trio.run(_unwrapped, demo, play, strict_exception_groups=True)
 
 
 async def _unwrapped(demo: Demo, play: Play | None) -> int:
@@ -80,7 +85,7 @@ async def _whole(demo: Demo, play: Play | None) -> int:
         ):
             nursery.start_soon(demo.end_on, signals, nursery.cancel_scope)
             async with demo.daemon(servers, nursery):
-                await demo.converse(play)
+                await (demo.converse(play) if demo.web is None else demo.show_page())
             nursery.cancel_scope.cancel()
     if demo.died is not None:
         raise demo.died
@@ -99,13 +104,17 @@ async def _neighbours(demo: Demo, play: Play | None) -> AsyncIterator[None]:
 
 @define(eq=False)
 class Demo:
-    """A demo that runs: its place, its servers, its daemon, and how it ended."""
+    """A demo that runs: its place, its servers, its daemon, and how it ended.
+
+    `web` is the port of the chat page, 0 for a free one; None: the terminal is the chat.
+    """
 
     setup: Setup
     place: Place
     keep: bool
     terminal: Terminal = field(factory=Terminal)
     command: Sequence[str] = REAL_DAEMON
+    web: int | None = None
     code: int = EXIT_INTERRUPTED
     died: DaemonDied | None = None
     neighbours: Neighbours | None = None
@@ -139,13 +148,17 @@ class Demo:
     def _write_config(self) -> None:
         bot, model = self.servers.bot, self.servers.model
         found = document(self.setup, self.place, bot, model)
+        if self.web is not None:
+            webcast.gather(bot)
+            found = webcast.admit(found)
         text = toml(self.neighbours.add_to(found) if self.neighbours else found)
         config.parse(text, source=self.setup.source)
         write_private(self.place.token, bot.token + "\n")
         write_private(self.place.config, text)
         write_private(self.place.log, "")
         bot.open_chat(USER_ID)
-        bot.world.user(USER_ID)["first_name"] = os.environ.get("USER", "You").title()
+        if self.web is None:
+            bot.world.user(USER_ID)["first_name"] = os.environ.get("USER", "You").title()
 
     async def _start(self) -> None:
         """Start the daemon; returns when it polls and it is known whether it can run code."""
@@ -195,6 +208,21 @@ class Demo:
             self.terminal.say(f"the last lines of the log:\n{self.process.last_words()}")
         self._check_manners(self.servers.bot)
 
+    async def show_page(self) -> NoReturn:
+        """Serve the chat page until a signal comes, which here is an ordinary end."""
+        about = {"model": self.setup.model_in_words, "code": str(self.sandbox)}
+        page = ChatPage(self.servers.bot, about)
+        try:
+            async with trio.open_nursery() as nursery:
+                url = await nursery.start(partial(page.serve, port=self.web or 0))
+                for line in page_banner(url, self.place, keep=self.keep):
+                    self.terminal.say(line)
+                self.code = EXIT_OK
+        except* OSError as group:
+            cause = f"the page cannot be served: {next(supervise.leaves(group))}"
+            raise FamulusError(cause, "choose another --port, or none for a free one") from None
+        raise AssertionError("a page is served until it is cancelled")
+
     def _check_manners(self, bot: BotApiServer) -> None:
         """A daemon that breaks the rules of its servers has not played well."""
         for violation in bot.violations:
@@ -207,6 +235,20 @@ class Demo:
         self.code = EXIT_FAILED
 
 
+def page_banner(url: str, place: Place, *, keep: bool) -> list[str]:
+    """Say where the page is."""
+    fate = "kept" if keep else "removed at the end"
+    return [
+        "Famulus, the real daemon. A local server stands in for Telegram; the chat is this page:",
+        "",
+        f"  {url}",
+        "",
+        f"  log    {place.log} ({fate})",
+        "  Whoever has this address can use the page, on this machine only. Ctrl-C ends the demo.",
+        "",
+    ]
+
+
 def banner(setup: Setup, sandbox: Sandbox, place: Place, *, keep: bool) -> list[str]:
     """Say in a few lines what this is."""
     fate = "kept" if keep else "removed at the end"
@@ -216,6 +258,6 @@ def banner(setup: Setup, sandbox: Sandbox, place: Place, *, keep: bool) -> list[
         f"  code   {sandbox}",
         f"  log    {place.log} ({fate})",
         f"  files  {place.received} ({fate})",
-        '  Say "help" for what it can do; /quit or Ctrl-D ends the demo.',
+        '  Say "help" for what it can do; /send FILE sends one; /quit or Ctrl-D ends.',
         "",
     ]

@@ -10,25 +10,62 @@ from daemon.demo.world import Chat, Message, StoredFile, Wire, World
 
 MAX_PHOTO_BYTES = 10 * 1024 * 1024
 MAX_DOCUMENT_BYTES = 50 * 1024 * 1024
+MAX_RICH_CHARACTERS = 32_768
 MAX_BUTTON_DATA_BYTES = 64
 ALBUM_SIZES = range(2, 11)
+_SIDES = {"width": 90, "height": 90, "duration": 1}
+# What such a file has besides, which a real server would find out.
+_MEASURES: dict[str, Wire] = {
+    "animation": _SIDES,
+    "video": _SIDES,
+    "audio": {"duration": 1},
+    "voice": {"duration": 1},
+}
 
 
 def send_message(world: World, call: Call) -> Wire:
     """Show a text."""
     chat = world.chat_of(call)
+    if chat.muted:
+        raise ApiError(400, "Bad Request: not enough rights to send text messages to the chat")
     return _put(world, call, chat, {**_text(call), **_surroundings(chat, call)}).wire()
 
 
+def send_rich_message(world: World, call: Call) -> Wire:
+    """Show Markdown with tables and formulas; what is in its blocks is not looked into."""
+    chat, wanted = world.chat_of(call), call.params["rich_message"]
+    kinds = [kind for kind in ("blocks", "html", "markdown") if wanted.get(kind)]
+    if len(kinds) != 1:
+        raise ApiError(400, "Bad Request: rich message must have exactly one kind of content")
+    text = str(wanted[kinds[0]])
+    if len(text) > MAX_RICH_CHARACTERS:
+        raise ApiError(400, "Bad Request: RICH_MESSAGE_TOO_LONG")
+    shown = {"rich_message": {"blocks": [{"type": "paragraph", "text": text}]}}
+    return _put(world, call, chat, {**shown, **_surroundings(chat, call)}).wire()
+
+
 def send_message_draft(world: World, call: Call) -> bool:
-    """Show a preview, in a private chat only; it is no message and has no number."""
+    """Show a preview for half a minute, in a private chat only.
+
+    It is no message and has no number. Another one takes its place, and any message of the bot's.
+    """
     chat = world.chat_of(call)
     if chat.kind != "private":
         raise ApiError(400, "Bad Request: TEXTDRAFT_PEER_INVALID")
     if not call.params["draft_id"]:
         raise ApiError(400, "Bad Request: RANDOM_ID_INVALID")
-    text, _entities = _read(call, "text", "entities")
-    world.drafts.append(Draft(chat.chat_id, call.params["draft_id"], text, call.at))
+    text, entities = _read(call, "text", "entities")
+    chat.draft = Draft(
+        chat.chat_id,
+        call.params["draft_id"],
+        text,
+        call.at,
+        _thread(chat, call).get("message_thread_id"),
+        tuple(entities),
+        bool(call.params.get("can_stop")),
+        bool(call.params.get("keep_on_stop")),
+    )
+    world.drafts.append(chat.draft)
     return True
 
 
@@ -42,12 +79,35 @@ def send_document(world: World, call: Call) -> Wire:
     return _send_file(world, call, "document")
 
 
+def send_animation(world: World, call: Call) -> Wire:
+    """Show a film without sound that plays by itself."""
+    return _send_file(world, call, "animation")
+
+
+def send_video(world: World, call: Call) -> Wire:
+    """Show a film."""
+    return _send_file(world, call, "video")
+
+
+def send_audio(world: World, call: Call) -> Wire:
+    """Show music."""
+    return _send_file(world, call, "audio")
+
+
+def send_voice(world: World, call: Call) -> Wire:
+    """Show a voice message."""
+    return _send_file(world, call, "voice")
+
+
 def send_media_group(world: World, call: Call) -> list[Wire]:
     """Show an album: one message an item, all with one `media_group_id`."""
     chat = world.chat_of(call)
     media = call.params["media"]
     if len(media) not in ALBUM_SIZES:
         raise ApiError(400, "Bad Request: an album has 2-10 items")
+    kinds = {"photo" if item["type"] == "video" else item["type"] for item in media}
+    if len(kinds) > 1 or "animation" in kinds:
+        raise ApiError(400, "Bad Request: these kinds of media can't be in one album")
     around = _surroundings(chat, call)
     around["media_group_id"] = str(call.at.hex())[-12:]
     contents = [{**_media(world, call, item), **around} for item in media]
@@ -176,7 +236,10 @@ def _file_content(world: World, call: Call, kind: str, reference: str) -> Wire:
         )
     if kind == "photo":
         return {"photo": [{**stored.wire(), "width": 90, "height": 90}]}
-    return {kind: {**stored.wire(), "file_name": stored.name, "mime_type": stored.mime_type}}
+    named = {**stored.wire(), "file_name": stored.name, "mime_type": stored.mime_type}
+    if kind == "voice":
+        del named["file_name"]
+    return {kind: named | _MEASURES.get(kind, {})}
 
 
 def _stored(world: World, call: Call, reference: str) -> StoredFile:

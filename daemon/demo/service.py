@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from daemon.demo.calls import ApiError, Call
+from daemon.demo.calls import Action, ApiError, Call
 from daemon.demo.world import Wire, World
 
 MAX_DOWNLOAD_BYTES = 20 * 1024 * 1024
@@ -41,11 +41,22 @@ def get_chat(world: World, call: Call) -> Wire:
     return {**chat.wire(), **extra}
 
 
+def get_chat_administrators(world: World, call: Call) -> list[Wire]:
+    """The people who administer a group; bots are left out, as long as nobody asks for them."""
+    chat = world.chat_of(call)
+    if chat.kind == "private":
+        raise ApiError(400, "Bad Request: there are no administrators in the private chat")
+    plain = {"status": "administrator", "can_be_edited": False, "is_anonymous": False}
+    return [{"user": world.user(each), **plain} for each in sorted(chat.admins)]
+
+
 def send_chat_action(world: World, call: Call) -> bool:
-    """Show that the bot is busy; nothing to keep."""
-    world.chat_of(call)
+    """Show that the bot is busy, for some seconds or until its next message."""
+    chat = world.chat_of(call)
     if call.params["action"] not in CHAT_ACTIONS:
         raise ApiError(400, "Bad Request: wrong parameter action in request")
+    chat.action = Action(chat.chat_id, call.params["action"], call.at)
+    world.actions.append(chat.action)
     return True
 
 

@@ -104,6 +104,7 @@ def document(setup: Setup, place: Place, bot: BotApiServer, model: ModelServer) 
         "base_url": model.base_url,
         "name": MODEL_NAME,
         "transcription": MODEL_NAME,
+        "speech": MODEL_NAME,
         "images": "yes",
         "documents": "yes",
     }

@@ -13,17 +13,21 @@ from typing import Final
 import trio
 from attrs import define, field
 
+from daemon.demo import samples
 from daemon.demo.botapi import BotApiServer
 from daemon.demo.calls import Sent
 from daemon.demo.changes import NeverHappened
+from daemon.demo.people import Person
 from daemon.demo.play import (
     DEFAULT_TIMEOUT,
     Expect,
     Neighbourhood,
     Play,
+    Press,
     Restart,
     Say,
     Seen,
+    Send,
     Step,
     Timeout,
 )
@@ -36,6 +40,15 @@ from daemon.sizes import human
 REPLY_TIMEOUT: Final = 60.0
 
 DELETED: Final = "deleteMessage"
+
+# What files are called, by the field that holds them.
+KINDS: Final = {
+    "photo": "picture",
+    "animation": "animation",
+    "video": "video",
+    "audio": "music",
+    "voice": "voice message",
+}
 
 # What a file is saved as here loses of its name.
 _UNSAFE: Final = re.compile(r"[^\w.-]+")
@@ -57,6 +70,8 @@ class Stage:
     _shown: int = 0
     # Where in `bot.sent` the replies to the user's last message begin.
     _mark: int = 0
+    # How many presses had been answered before it.
+    _told: int = 0
     _timeout: float = DEFAULT_TIMEOUT
     _met: int = field(default=0, init=False)
 
@@ -83,6 +98,8 @@ class Stage:
         verb, _, number = line.partition(" ")
         if verb == "/press":
             self._press(number)
+        elif verb == "/send":
+            self._send_path(number)
         elif line and self.terminal.interactive:
             self._say(line)
         elif line:
@@ -118,7 +135,7 @@ class Stage:
         self.terminal.message(f"famulus{edited}", f"{BOLD};{GREEN}", text or f"[{kind}]")
         labels = [f"[{i}] {b['text']}" for i, b in enumerate(self._buttons(sent.message_id), 1)]
         if labels:
-            hint = f"{'  '.join(labels)}   (/press NUMBER)"
+            hint = f"{'  '.join(labels)}   (/press NUMBER, or what it says)"
             self.terminal.say(self.terminal.paint(f"         {hint}", DIM))
 
     def _messages(self) -> list[Message]:
@@ -137,22 +154,49 @@ class Stage:
         found = [m for m in self._messages() if m.message_id == message_id]
         return [b for m in found for b in m.buttons if "callback_data" in b]
 
-    def _press(self, number: str) -> None:
+    def _press(self, which: str) -> None:
+        """Press a button of the newest message that has it: by its number, or by its label."""
+        found = self._find_button(which)
+        if found is None:
+            self.terminal.say(self.terminal.paint(f"there is no button {which}", DIM))
+            return
+        message, data = found
+        self._mark, self._told = len(self.bot.sent), len(self.bot.world.answers)
+        self.bot.press(message, data)
+
+    def _find_button(self, which: str) -> tuple[Message, str] | None:
+        """The newest message that has the button, and what the button sends.
+
+        The beginning of what it says is enough.
+        """
         for message in reversed(self._messages()):
-            buttons = self._buttons(message.message_id)
-            if number.isdecimal() and 1 <= int(number) <= len(buttons):
-                self.bot.press(message, buttons[int(number) - 1]["callback_data"])
-                return
-        self.terminal.say(self.terminal.paint(f"there is no button {number}", DIM))
+            for number, button in enumerate(self._buttons(message.message_id), 1):
+                if which == str(number) or button["text"].startswith(which):
+                    return message, button["callback_data"]
+        return None
 
     def _say(self, text: str) -> None:
-        self._mark = len(self.bot.sent)
+        self._mark, self._told = len(self.bot.sent), len(self.bot.world.answers)
         self.bot.user_says(text, user_id=USER_ID)
+
+    def _send_path(self, rest: str) -> None:
+        """A file of this machine, with the words behind its name as a caption."""
+        path, _, caption = rest.partition(" ")
+        self._mark, self._told = len(self.bot.sent), len(self.bot.world.answers)
+        try:
+            samples.send_path(self._person(), Path(path), caption.strip())
+        except samples.SampleError as error:
+            self.terminal.say(self.terminal.paint(error.cause, DIM))
+
+    def _person(self) -> Person:
+        return Person(self.bot, USER_ID)
 
     def _replies(self) -> list[str]:
         """Give what the chat now shows of the messages that came since the user's last one."""
         since = {sent.message_id for sent in self.bot.sent[self._mark :]}
-        return [self._in_words(m) for m in self._messages() if m.message_id in since]
+        shown = [self._in_words(m) for m in self._messages() if m.message_id in since]
+        answers = list(self.bot.world.answers.values())[self._told :]
+        return [*shown, *(str(answer.get("text", "")) for answer in answers)]
 
     def _in_words(self, message: Message) -> str:
         """What a play can expect of a message: its text, and a line for its file."""
@@ -182,6 +226,13 @@ class Stage:
                 self._show_new()
                 self.terminal.message("you", f"{BOLD};{BLUE}", text)
                 self._say(text)
+            case Press(_, label):
+                return await self._press_when_there(step, label, name)
+            case Send(_, kind, words):
+                self._show_new()
+                self.terminal.message("you", f"{BOLD};{BLUE}", f"[{kind}] {words}".rstrip())
+                self._mark, self._told = len(self.bot.sent), len(self.bot.world.answers)
+                samples.send(self._person(), kind, words)
             case Timeout(_, seconds):
                 self._timeout = seconds
             case Restart():
@@ -196,13 +247,22 @@ class Stage:
                 return await self._expect(step, name)
         return True
 
+    async def _press_when_there(self, step: Press, label: str, name: str) -> bool:
+        there = await self._within(
+            lambda: self._find_button(label) is not None, f"a button {label!r}", step, name
+        )
+        if there:
+            self.terminal.message("you", f"{BOLD};{BLUE}", f"[{label}]")
+            self._press(label)
+        return there
+
     async def _expect(self, step: Expect, name: str) -> bool:
         met = await self._within(lambda: step.met_by(self._replies()), str(step), step, name)
         self._met += met
         return met
 
     async def _within(
-        self, look: Callable[[], bool], what: str, step: Expect | Seen, name: str
+        self, look: Callable[[], bool], what: str, step: Expect | Seen | Press, name: str
     ) -> bool:
         """Wait for `look`; when it is not true in time, say what was expected and what came."""
         now = isinstance(step, Expect) and step.absent
@@ -229,5 +289,5 @@ def safe_name(name: str) -> str:
 
 def describe_file(message: Message, stored: StoredFile) -> str:
     """A file in the chat, in brackets: `[picture plot-1.png, 14.2 kB]`."""
-    kind = "picture" if "photo" in message.content else "document"
+    kind = KINDS.get(message.file_kind, "document")
     return f"[{kind} {stored.name}, {human(len(stored.data))}]"

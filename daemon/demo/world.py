@@ -11,11 +11,15 @@ from typing import Any, TypeAlias
 
 from attrs import define, field
 
-from daemon.demo.calls import ApiError, Call, Draft, Sent, Violation
+from daemon.demo.calls import Action, ApiError, Call, Draft, Sent, Violation
 from daemon.demo.changes import Changes
 from daemon.demo.updates import UpdateQueue
 
 Wire: TypeAlias = dict[str, Any]
+
+FILE_KINDS = ("photo", "document", "animation", "video", "audio", "voice")
+DRAFT_SECONDS = 30.0  # for which a draft is shown
+ACTION_SECONDS = 5.0
 
 
 @define(eq=False)
@@ -42,10 +46,15 @@ class Message:
 
     @property
     def file(self) -> Wire:
-        """The picture (in its largest size) or document in it; {} if there is none."""
+        """The picture (in its largest size), document or sound in it; {} if there is none."""
         sizes = self.content.get("photo")
-        found: Wire = sizes[-1] if sizes else self.content.get("document", {})
+        found: Wire = sizes[-1] if sizes else self.content.get(self.file_kind, {})
         return found
+
+    @property
+    def file_kind(self) -> str:
+        """The field that holds its file; "" if there is none."""
+        return next((kind for kind in FILE_KINDS if kind in self.content), "")
 
     @property
     def from_bot(self) -> bool:
@@ -79,9 +88,26 @@ class Chat:
     is_forum: bool = False
     # The bot was blocked by the user, or thrown out of the group: sends are answered 403.
     blocked: bool = False
+    # The bot may not write in the group.
+    muted: bool = False
+    # The id of the supergroup that the group has become.
+    moved_to: int | None = None
+    admins: set[int] = field(factory=set)
     threads: set[int] = field(factory=set)
     messages: dict[int, Message] = field(factory=dict)
     last_message_id: int = 0
+    draft: Draft | None = None
+    action: Action | None = None
+
+    def shown_draft(self, now: float) -> Draft | None:
+        """The preview that is shown at `time.monotonic()` = `now`, if one is."""
+        draft = self.draft
+        return draft if draft and draft.text and now < draft.at + DRAFT_SECONDS else None
+
+    def shown_action(self, now: float) -> str:
+        """What the bot is shown to be doing then; '' if that is nothing."""
+        action = self.action
+        return action.action if action and now < action.at + ACTION_SECONDS else ""
 
     def wire(self) -> Wire:
         """Give the Chat object."""
@@ -92,7 +118,9 @@ class Chat:
         return chat
 
     def add(self, sender: Wire, content: Wire) -> Message:
-        """Put a new message at the end."""
+        """Put a new message at the end; one of the bot's ends what was shown before it."""
+        if sender["is_bot"]:
+            self.draft = self.action = None
         self.last_message_id += 1
         message = Message(self, self.last_message_id, sender, int(time.time()), content)
         self.messages[message.message_id] = message
@@ -148,6 +176,7 @@ class World:
     answers: dict[str, Wire] = field(factory=dict)
     sent: list[Sent] = field(factory=list)
     drafts: list[Draft] = field(factory=list)
+    actions: list[Action] = field(factory=list)
     calls: list[Call] = field(factory=list)
     violations: list[Violation] = field(factory=list)
 
@@ -178,6 +207,9 @@ class World:
         chat = self.chats.get(given) if isinstance(given, int) else None
         if chat is None:
             raise ApiError(400, "Bad Request: chat not found")
+        if chat.moved_to is not None:
+            why = "Bad Request: group chat was upgraded to a supergroup chat"
+            raise ApiError(400, why, {"migrate_to_chat_id": chat.moved_to})
         if chat.blocked:
             private = chat.kind == "private"
             why = "blocked by the user" if private else f"kicked from the {chat.kind} chat"
