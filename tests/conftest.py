@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from hypothesis import settings
 
 
@@ -16,3 +17,8 @@ def pytest_configure() -> None:
     settings.register_profile("famulus", parent=settings.default, deadline=None)
     settings.load_profile("famulus")
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What judges the calls of all other tests runs after them."""
+    items.sort(key=lambda item: "oracles" in item.path.parts)

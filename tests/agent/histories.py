@@ -79,6 +79,7 @@ class MemoryJournal:
     steps: list[str] = Factory(list)
     on_step: Callable[[str], None] = lambda _step: None
     unread: list[User] = Factory(list)
+    granted: set[str] = Factory(set)  # arguments of calls that may run without a question
     told: int = 0
     _next_id: int = 1
 
@@ -131,11 +132,13 @@ class MemoryJournal:
         self.turn += news
         return news
 
-    async def ask(self, call: ToolCall, what: str) -> None:
+    async def ask(self, call: ToolCall, what: str, scope: str | None) -> Approval:
         assert what
         await self._before("ask")
-        self._change(call.id, approval=Approval.OPEN)
+        given = Approval.GRANTED if scope in self.granted else Approval.OPEN
+        self._change(call.id, approval=given)
         self._after("ask")
+        return given
 
     def answer(self, approval: Approval) -> None:
         """A person answers every question that is open."""
@@ -282,6 +285,9 @@ class ListToolbox:
 
     def preview(self, request: CallRequest) -> str:
         return f"{request.name} {request.arguments}"
+
+    def scope(self, request: CallRequest) -> str | None:
+        return request.arguments if request.name == ASKS else None
 
     def queue(self, name: str) -> str:
         return WRITES if name == WRITES else ""

@@ -17,13 +17,14 @@ from agent.drive import MOST_AT_ONCE, TurnDriver
 from agent.fitting import MOST_RATIO, Gauge
 from agent.loop import DENIED, INTERRUPTED, LAPSED, Limits
 from agent.parts import Takes, fitted, views
-from agent.ports import ModelFailed, OverBudget, ToolOutcome, TurnLost, TurnState
+from agent.ports import ModelFailed, OverBudget, ToolOutcome, TurnLost, TurnState, Watcher
 from agent.transcript import (
     Answer,
     Approval,
     Assistant,
     CallRequest,
     CallState,
+    ToolCall,
     ToolResult,
     Usage,
     User,
@@ -56,7 +57,7 @@ def driver(
     *,
     limits: Limits = LIMITS,
     stopping: Callable[[], bool] = lambda: False,
-    said: Callable[[str], None] | None = None,
+    watcher: Watcher | None = None,
 ) -> TurnDriver:
     return TurnDriver(
         journal,
@@ -66,7 +67,7 @@ def driver(
         "system",
         journal.opening(),
         stopping,
-        said,
+        watcher,
     )
 
 
@@ -115,11 +116,41 @@ async def test_a_tool_is_intended_before_it_runs() -> None:
     check_calls(journal.turn)
 
 
-async def test_the_growing_answer_is_shown() -> None:
-    """Text reaches whoever watches while it comes."""
-    seen: list[str] = []
-    await driver(journal_with(), [Answer("hello")], said=seen.append).run()
-    assert seen == ["hello"]
+class Notes:
+    """A watcher that writes down what it is told, and calls `on_text` with every text."""
+
+    def __init__(self, on_text: Callable[[str], None] = lambda _text: None) -> None:
+        self.lines: list[str] = []
+        self.on_text = on_text
+
+    def text(self, text: str) -> None:
+        self.lines.append(f"text {text}")
+        self.on_text(text)
+
+    def began(self, call: ToolCall) -> None:
+        self.lines.append(f"began {call.request.name}")
+
+    def ended(self, call: ToolCall) -> None:
+        self.lines.append(f"ended {call.request.name}")
+
+
+async def test_who_watches_sees_words_and_tools() -> None:
+    """Text and the calls under way reach whoever watches while they come."""
+    notes = Notes()
+    await driver(journal_with(), [asks("write"), Answer("hello")], watcher=notes).run()
+    assert notes.lines == ["text ", "began write", "ended write", "text hello"]
+
+
+async def test_a_tool_that_breaks_is_not_seen_for_ever() -> None:
+    """Whatever ends a call, who watches is told."""
+
+    def break_down(_name: str) -> None:
+        raise OSError("broken")
+
+    notes, tools = Notes(), ListToolbox(on_run=break_down)
+    with pytest.raises(OSError, match="broken"):
+        await driver(journal_with(), [asks("write")], tools, watcher=notes).run()
+    assert notes.lines[-1] == "ended write"
 
 
 async def test_a_model_that_failed_ends_the_turn_with_its_sentence() -> None:
@@ -360,6 +391,15 @@ async def test_a_turn_that_needs_permission_is_parked_and_goes_on_with_it() -> N
     assert [each.name for each in tools.ran] == [READS, ASKS]
 
 
+async def test_what_was_allowed_for_good_runs_without_a_question() -> None:
+    """The journal says so, in the transaction that would have asked."""
+    journal, tools = journal_with(), ListToolbox()
+    (call,) = asks(ASKS).calls
+    journal.granted.add(call.arguments)
+    assert await driver(journal, [asks(ASKS), Answer("paid")], tools).run() is TurnState.ENDED
+    assert [each.name for each in tools.ran] == [ASKS]
+
+
 @pytest.mark.parametrize(
     ("approval", "words"), [(Approval.DENIED, DENIED), (Approval.LAPSED, LAPSED)]
 )
@@ -401,12 +441,12 @@ async def test_what_is_said_during_the_answer_is_answered_too() -> None:
     """The answer is kept, and the turn goes on."""
     journal = journal_with()
     model = ScriptedModel([Answer("one"), Answer("two")])
-    turn = TurnDriver(
-        journal, model, ListToolbox(), LIMITS, "s", journal.opening(), on_text=told_once(journal)
-    )
+    notes = Notes(told_once(journal))
+    turn = TurnDriver(journal, model, ListToolbox(), LIMITS, "s", journal.opening(), watcher=notes)
     assert await turn.run() is TurnState.ENDED
     assert [each["role"] for each in model.asked[1][1:]] == ["user", "assistant", "user"]
     assert (journal.said, journal.steps.count("concluded")) == ("two", 2)
+    assert notes.lines == ["text one", "text ", "text two"], "what is in the chat is shown no more"
 
 
 def told_once(journal: MemoryJournal) -> Callable[[str], None]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from tests.bench import jobs, measures
+from tests.bench import jobs, measures, rendering
 
 HEAD = ("what", "budget", "stretch", "median", "p99", "min - max", "n", "floor", "ratio")
 
@@ -47,6 +47,8 @@ LINES = (
     Line(measures.TOOL_FRESH, "  in a box of its own", "ms", 30, 25, scale=1e3),
     Line(measures.EXECUTOR, "executor PSS idle, beside its daemon, with warm boxes", "MB", 40, 35),
     Line(measures.EXECUTOR_ALONE, "  alone on the machine", "MB"),
+    Line(rendering.ANSWER, "rendering an answer of 12 kB", "ms", 10, 8, scale=1e3),
+    Line(rendering.WORST, "  100 kB, the worst of many", "ms", 200, 150, scale=1e3),
     Line(jobs.BASE, "a bare python3 -I -c pass, to which these are ratios", "ms", scale=1e3),
     Line(jobs.INSTRUCTION, "  job, first instruction", "x", 0.4, 0.4),
     Line(jobs.FRAME, "  job, first frame at the client", "x", 0.6, 0.5),

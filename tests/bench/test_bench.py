@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daemon.demo.calls import Sent
-from tests.bench import jobs, measures
+from tests.bench import jobs, measures, rendering
 from tests.bench.measures import SMALL, WrongAnswers, check
 from tests.bench.subjects import FAMULUS, FLOOR, Subject
 from tests.bench.table import percentile, table
@@ -22,6 +22,14 @@ async def test_a_tiny_run_is_counted_and_checked(subject: Subject) -> None:
     assert found[measures.BURST][0] > 0
     assert set(found) == {measures.BURST, measures.BURST_CPU}
     print(table(found, {}))
+
+
+@pytest.mark.slow
+def test_rendering_is_measured() -> None:
+    """Both figures are there, and possible."""
+    found = rendering.rendering()
+    assert set(found) == {rendering.ANSWER, rendering.WORST}
+    assert all(value > 0 for name in found for value in found[name])
 
 
 @pytest.mark.executor

@@ -4,8 +4,9 @@ A question names itself and its kind: `q2.5 sum` is the fifth of chat 2 and want
 message of an answer begins with a tag, `[q2.5/1]`, so what a chat shows says by itself what is
 missing, what came twice and what is out of order.
 
-Three kinds need somebody else: `pay` calls a tool that asks for permission, `dine` has a specialist
-do that and waits for it, and `brew` has a helper do something in the background.
+Some kinds need somebody else: `pay` calls a tool that asks for permission, `dine` has a specialist
+do that and waits for it, `brew` has a helper do something in the background, and `choose` asks the
+person.
 """
 
 from __future__ import annotations
@@ -111,7 +112,10 @@ def _calls(name: str, kind: str) -> tuple[ToolCall, ...]:
     dine = ToolCall("delegate", {"agent": COOK, "task": f"{name} cooking"}, f"dine-{name}")
     cook = ToolCall("pay", {"bill": f"{name} of the cook"}, f"cook-{name}")
     brew = ToolCall("spawn", {"task": f"{name} brewing", "label": "brew"}, f"brew-{name}")
+    choices = {"question": f"{name} wants to know which", "choices": ["this one", "that one"]}
+    choose = ToolCall("ask_user", choices, f"choose-{name}")
     return {
+        "choose": (choose, clock),
         "sum": (total,),
         "both": (total, clock),
         "code": (job,),

@@ -1,7 +1,7 @@
 """The real daemon, with places in it where it kills itself, or where it says that it was there.
 
     python daemon_under_test.py [--record FILE] [--kill POINT@N] [--jobs FILE] [--bills FILE]
-        [--looks FILE] run --config FILE
+        [--looks FILE] [--inbox DIRECTORY] run --config FILE
 
 A point is a moment with a name. Each transaction has three, named by the function that it runs:
 before its BEGIN, before its COMMIT with the work done, and just after its COMMIT. Each statement
@@ -11,10 +11,11 @@ The Nth time that POINT is reached, the process kills itself with SIGKILL, in th
 is there. The program is not told: its methods are wrapped from here, and the names come from what
 it calls, so that nobody has to keep a list.
 
-With `--jobs` no executor is asked: every job gives back a picture and FILE's bytes as a document,
-both named by the job's code. With `--bills` there is a tool that asks for permission, and writes
-a line into FILE each time that it is run. With `--looks` every file that is looked at is a picture
-that nobody has seen before: one more byte is put into FILE each time.
+With `--jobs` no executor is asked: every job gives back two pictures, and FILE's bytes as a
+document, all named by the job's code. With `--bills` there is a tool that asks for permission, and
+writes a line into FILE each time that it is run. With `--looks` every file that is looked at is a
+picture that nobody has seen before: one more byte is put into FILE each time. With `--inbox` the
+files of all workspaces are those in DIRECTORY, as far as they are put there and looked for.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import signal
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,11 +40,13 @@ from agent.tools import view
 from agent.tools.registry import Kind, Registry, Tool, tool
 from daemon import cli, spool
 from daemon.chat.toolset import Scope, Toolset
-from daemon.spool import Spool
+from daemon.spool import Growing, Spool
 from daemon.store import migrations
 from daemon.store.db import Database
 from daemon.telegram.api import BotApi
-from executor.client import ExecutorClient, Job, Result
+from executor.client import ExecutorClient, FileClient, FileRefused, Job, Result
+from executor.file_client import Done
+from executor.file_values import Info, Written
 from executor.messages import Artifact
 
 # As much of a picture as tells its size.
@@ -132,12 +135,15 @@ def watch_acts(points: Points) -> None:
     watch_act(points, Models, "ask", lambda *_: "model")
     watch_act(points, Registry, "run", lambda request: f"tool {request.name}")
     watch_act(points, ExecutorClient, "run", lambda job: f"job {job.language}")
+    watch_act(points, FileClient, "put", lambda *_: "put")
 
 
 def watch_spool(points: Points) -> None:
     """Each of its doings as a whole, and the steps in which a file gets its name."""
     steps = [(spool, "_write"), (Path, "rename"), (spool, "_sync_directory")]
-    for owner, name in [*steps, *((Spool, name) for name in ("keep", "remove", "sweep"))]:
+    steps += [(Growing, name) for name in ("write", "finish", "drop")]
+    whole = [(Spool, name) for name in ("keep", "begin", "remove", "sweep")]
+    for owner, name in [*steps, *whole]:
         setattr(owner, name, watched_step(points, getattr(owner, name)))
 
 
@@ -159,7 +165,8 @@ def give_files(document: bytes) -> None:
 
     async def run(_self: ExecutorClient, job: Job, **_options: Any) -> Result:
         await trio.lowlevel.checkpoint()
-        made = Artifact(f".plots/{job.code}.png", PICTURE), Artifact(f"{job.code}.txt", document)
+        plots = [Artifact(f".plots/{job.code}-{n}.png", PICTURE + b"%d" % n) for n in (1, 2)]
+        made = (*plots, Artifact(f"{job.code}.txt", document))
         return Result("exit", 0, b"made", artifacts=made)
 
     ExecutorClient.run = run  # type: ignore[method-assign]
@@ -196,6 +203,28 @@ def show_pictures(file: Path) -> None:
     view.fetch = fetch  # type: ignore[assignment]
 
 
+def use_inbox(directory: Path) -> None:
+    """Stand in for an executor that puts files into a workspace, whole or not at all."""
+
+    async def stat(_self: FileClient, path: str) -> Done[Info]:
+        await trio.lowlevel.checkpoint()
+        if not (directory / path).exists():
+            raise FileRefused(f"{path} does not exist")
+        return Done(Info(path, "file", 1, 0.0, 0o644), 1)
+
+    async def put(_self: FileClient, path: str, pieces: Iterable[bytes]) -> Done[Written]:
+        await trio.lowlevel.checkpoint()
+        data = b"".join(pieces)
+        (directory / path).parent.mkdir(exist_ok=True)
+        unfinished = directory / "unfinished"
+        unfinished.write_bytes(data)
+        unfinished.replace(directory / path)
+        return Done(Written(len(data)), 2)
+
+    FileClient.stat = stat  # type: ignore[method-assign]
+    FileClient.put = put  # type: ignore[method-assign]
+
+
 def watch_act(points: Points, owner: type, method: str, name: Callable[..., str]) -> None:
     act: Callable[..., Awaitable[Any]] = getattr(owner, method)
 
@@ -225,6 +254,8 @@ def main(arguments: list[str]) -> int:
             take_bills(Path(value))
         elif option == "--looks":
             show_pictures(Path(value))
+        elif option == "--inbox":
+            use_inbox(Path(value))
     watch_migrations(points)
     watch_transactions(points)
     watch_acts(points)

@@ -9,6 +9,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from attrs import frozen
 
 from agent.loop import INTERRUPTED
 from daemon.demo.replies import ChatRequest, Item, Reply, ToolCall
+from daemon.demo.world import Message
 from tests.crash.conftest import Figures, choose_seed
 from tests.crash.conversation import Question, asked
+from tests.crash.daemon_under_test import PICTURE
 from tests.crash.launcher import LAUNCHER
 from tests.crash.oracle import LABEL, Kills
 from tests.crash.test_points import bring_to_end
@@ -28,7 +31,7 @@ QUESTIONS = [Question(1, number, "file") for number in (1, 2)]
 DOCUMENT_BYTES = 700_000  # so that it takes several reads and writes
 FOREIGN = "lost+found"
 SAMPLE = 4  # points in the short form
-OURS = re.compile(r"spool|sendPhoto|sendDocument|finish_tool_call|record_and_claim")
+OURS = re.compile(r"spool|sendMediaGroup|sendDocument|finish_tool_call|record_and_claim")
 
 
 def model(request: ChatRequest) -> Item:
@@ -41,11 +44,11 @@ def model(request: ChatRequest) -> Item:
 
 @frozen
 class Seen:
-    """A message in the chat: the name of its file, or its text without the label."""
+    """A message in the chat: the name of its (first) file, or its text without the label."""
 
     name: str
     labelled: bool
-    size: int = 0
+    sizes: tuple[int, ...] = ()
 
 
 @frozen
@@ -106,16 +109,25 @@ def look(rig: Rig, in_flight: Counter[str]) -> Found:
     left = [path.name for path in spool.iterdir() if path.name != FOREIGN]
     errors = [line for line in rig.log().splitlines() if "level=error" in line]
     wrong = [*map(str, rig.bot.violations), *errors]
-    shown = [seen(rig, message) for message in rig.bot.chat(1) if message.from_bot]
+    mine = [message for message in rig.bot.chat(1) if message.from_bot]
+    shown = [seen(rig, list(group)) for _, group in groupby(mine, album)]
     return Found(shown, {row["name"] for row in calls}, in_flight, left, wrong)
 
 
-def seen(rig: Rig, message: object) -> Seen:
-    file, text = message.file, message.text  # type: ignore[attr-defined]  # tests are not typed
-    if not file:
+def album(message: Message) -> object:
+    """What is shown as one."""
+    return message.content.get("media_group_id", message.message_id)
+
+
+def seen(rig: Rig, group: Sequence[Message]) -> Seen:
+    """A message, or an album, whose first has the label for all."""
+    text, *others = (message.text for message in group)
+    if not group[0].file:
         return Seen(text.removeprefix(LABEL), text.startswith(LABEL))
-    stored = rig.bot.world.files[file["file_id"]]
-    return Seen(stored.name, text == LABEL.strip(), len(stored.data))
+    stored = [rig.bot.world.files[message.file["file_id"]] for message in group]
+    sizes = tuple(len(each.data) for each in stored)
+    assert not any(others)
+    return Seen(stored[0].name, text == LABEL.strip(), sizes)
 
 
 def faults(found: Found) -> list[str]:
@@ -131,13 +143,19 @@ def faults(found: Found) -> list[str]:
     for name, count in Counter(each.name for each in found.seen if each.labelled).items():
         if count > found.in_flight[name]:
             problems.append(f"{name} has a label that no kill explains")
-    if any(each.size != DOCUMENT_BYTES for each in found.seen if each.name.endswith(".txt")):
-        problems.append("a document is not whole")
+    problems += [f"{each} is not whole" for each in found.seen if not is_whole(each)]
     return problems
 
 
+def is_whole(shown: Seen) -> bool:
+    """Two pictures, or a document, with all their bytes; or a text."""
+    if shown.name.endswith(".png"):
+        return shown.sizes == (len(PICTURE) + 1,) * 2
+    return shown.sizes == ((DOCUMENT_BYTES,) if shown.name.endswith(".txt") else ())
+
+
 def names(question: Question, interrupted: set[str]) -> list[str]:
-    files = [f"{question.name}.png", f"{question.name}.txt"]
+    files = [f"{question.name}-1.png", f"{question.name}.txt"]
     return [*([] if question.name in interrupted else files), f"[{question.name}] answered"]
 
 
@@ -166,6 +184,14 @@ async def test_killed_at_a_sample_of_points_around_files(tmp_path: Path, figures
     """A few, drawn anew each time."""
     points = await points_of(tmp_path)
     await visit(tmp_path, random.Random(choose_seed()).sample(points, SAMPLE), figures)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_killed_while_an_album_is_on_its_way(
+    tmp_path: Path, figures: Figures, moment: str
+) -> None:
+    """Between its claim and its outcome: it comes once more under a label, each picture in it."""
+    await visit(tmp_path, [f"sendMediaGroup {moment}@1"], figures)
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from tests.harness.rig import Rig, open_rig
 
 SEND = "sendMessage"
 KINDS = ("plain", "plain", "plain")
+NO = b'{"ok":false,"error_code":400,"description":"Bad Request: message is too long"}'
+OLD = "Not Found: method not found"
 UNHARMED = 1  # the chat in which nothing goes wrong
 
 
@@ -28,12 +30,24 @@ class Case:
     told: bool = False  # the chat is told that something is missing
 
 
+def said_badly(body: bytes) -> Fault:
+    """The message is shown, and the answer is no good."""
+    return Fault(method=SEND, status=200, body=body, after_effect=True)
+
+
 def cases() -> list[Case]:
     return [
         Case("429", Fault(method=SEND, status=429, retry_after=1), 1, 0, "sent"),
-        Case("403", Fault(method=SEND, status=403), 0, 0, "failed"),
         Case("400", Fault(method=SEND, status=400), 0, 0, "failed", told=True),
         Case("500", Fault(method=SEND, status=500), 1, 1, "sent"),
+        Case("429, 0 s", Fault(method=SEND, status=429, retry_after=0), 1, 0, "sent"),
+        Case("200, no", Fault(method=SEND, status=200, body=NO), 0, 0, "failed", told=True),
+        Case("200, HTML", Fault(method=SEND, status=200, body=b"<html>"), 1, 1, "sent"),
+        Case("200, cut short", said_badly(b'{"ok":tr'), 2, 1, "sent"),
+        Case("200, no result", said_badly(b'{"ok":true}'), 2, 1, "sent"),
+        Case("200, true", said_badly(b'{"ok":true,"result":true}'), 1, 0, "sent"),
+        Case("301", Fault(method=SEND, status=301, body=b"moved"), 1, 1, "sent"),
+        Case("404, method", Fault(method=SEND, status=404, description=OLD), 0, 0, "failed", True),
         Case("502, HTML", Fault.bad_gateway(SEND), 1, 1, "sent"),
         Case("cut before", Fault.cut_before(SEND), 1, 1, "sent"),
         Case("reset before", Fault(method=SEND, reset=True), 1, 1, "sent"),
@@ -96,6 +110,36 @@ def rest(rig: Rig, chat: int) -> list[str]:
 def expected(asked: list[Question], chat: int, skipped: int) -> list[str]:
     names = [question.name for question in asked if question.chat == chat]
     return [f"[{name}/1] answered" for name in names[skipped:]]
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        (Fault(status=429, retry_after=1), ["1", "2", "3"]),
+        (Fault(status=502, after_effect=True), ["1", "2", "again 2", "3"]),
+        (Fault(status=400, description="Bad Request: message is too long"), ["1", "3", "told"]),
+    ],
+    ids=["429", "502", "400"],
+)
+async def test_a_part_in_the_middle_fails_alone(fault: Fault, shown: list[str]) -> None:
+    """The part before it is not sent again, and the one after it waits for it."""
+    fault.method, fault.when = SEND, lambda call: "[q1.1/2]" in str(call.params.get("text"))
+    async with open_rig() as rig:
+        rig.model.script = answer
+        rig.bot.faults.add(fault)
+        Question(1, 1, "long").ask(rig.bot)
+        await rig.start()
+        assert await settled(rig)
+        assert [in_a_word(text) for text in rig.bot.texts(1)] == shown
+        assert await rig.stop() == 0
+
+
+def in_a_word(text: str) -> str:
+    """Which part of the answer it is, or what else."""
+    if "refused by Telegram" in text:
+        return "told"
+    number = text.removeprefix(LABEL)[len("[q1.1/")]
+    return f"again {number}" if text.startswith(LABEL) else number
 
 
 @pytest.mark.parametrize("arrives", [False, True], ids=["unseen", "seen"])

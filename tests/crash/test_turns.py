@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from daemon.demo.replies import ChatRequest, Item, ModelFault, Reply, ToolCall, text_of
-from daemon.store.turns import MAX_ATTEMPTS
+from daemon.store.hopeless import MAX_ATTEMPTS
 from tests.crash.conftest import Figures
 from tests.crash.conversation import Question, answer
 from tests.crash.launcher import LAUNCHER
@@ -105,7 +105,7 @@ async def test_a_stopped_turn_stays_stopped_after_a_kill() -> None:
     async with open_rig() as rig:
         rig.model.script = answer
         rig.model.faults.add(ModelFault.stalled())
-        rig.spawn([*LAUNCHER, "--kill", "outbox.claim_next before@1"])
+        rig.spawn([*LAUNCHER, "--kill", "sending.claim_next before@1"])
         Question(1, 1, "sum").ask(rig.bot)
         await rig.model.wait_for(lambda model: model.requests, timeout=TIMEOUT)
         rig.bot.user_says("/stop")

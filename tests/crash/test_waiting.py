@@ -1,8 +1,10 @@
 """kill -9 at every journal point of turns that wait: for a person, and for other turns.
 
 In each chat somebody asks for something that needs permission, for something that a specialist
-needs permission for, and for something in the background. Permission comes once for each question:
-in the chat for what the turn asks itself, at the control socket for what the specialist asks.
+needs permission for, for something in the background, and for something of which the agent has to
+know more. Permission comes once for each question: for what the turn asks itself by a button in one
+chat and by a command in the other, at the control socket for what the specialist asks. The agent's
+own questions are answered by a button in one chat, and in words in the other.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import trio
 from attrs import Factory, define
 
 from daemon import control_client
+from daemon.demo.calls import Sent
 from tests.crash.conftest import Figures, choose_seed
 from tests.crash.conversation import SPECIALIST, answer, questions
 from tests.crash.launcher import LAUNCHER
@@ -26,34 +29,58 @@ from tests.crash.oracle import SETTLE_INTERVAL, Kills, Verdict, judge
 from tests.crash.test_points import bring_to_end, recorded, survey
 from tests.harness.rig import Rig, open_rig
 
-KINDS = ("pay", "dine", "brew", "plain")
+KINDS = ("pay", "choose", "dine", "brew", "plain")
 CHATS = (1, 2)
+BY_BUTTON = 1  # the chat whose person presses buttons
 SAMPLE = 6  # points in the short form
 QUESTION = re.compile(
     r"May I run this\?\n\npay\nbill: (q\S+)( of the cook)?.*/approve (\w+)", re.DOTALL
 )
+WHICH = re.compile(r"(q\S+) wants to know which\n\nChoose")
 PAID = re.compile(r"\[(q\d+\.\d+)/1\] .*paid")
 
 
 @define
 class Person:
-    """Allows whatever is asked for, once; who is not heard at the socket asks again."""
+    """Allows whatever is asked for, and chooses, once; who is not heard tries again."""
 
     rig: Rig
     answered: dict[str, str] = Factory(dict)  # the bill, by the question
+    told: set[str] = Factory(set)  # what the agent has asked, and heard
+    pressed: int = 0
 
     async def attend(self) -> NoReturn:
         while True:
             for sent in list(self.rig.bot.sent):
                 asked = QUESTION.search(sent.text)
                 if asked and asked[3] not in self.answered:
-                    await self._allow(sent.chat_id, asked)
+                    await self._allow(sent, asked)
+                which = WHICH.search(sent.text)
+                if which and which[1] not in self.told:
+                    self._choose(sent)
+                    self.told.add(which[1])
             await trio.sleep(SETTLE_INTERVAL)
 
-    async def _allow(self, chat: int, asked: re.Match[str]) -> None:
+    def _press(self, sent: Sent, label: str) -> None:
+        """Twice, as people do who see nothing happen."""
+        keys = [key for row in sent.params["reply_markup"]["inline_keyboard"] for key in row]
+        (data,) = (key["callback_data"] for key in keys if key["text"] == label)
+        for _ in range(2):
+            self.rig.bot.press(sent, data)
+            self.pressed += 1
+
+    def _choose(self, sent: Sent) -> None:
+        if sent.chat_id == BY_BUTTON:
+            self._press(sent, "that one")
+        else:
+            self.rig.bot.user_says("that one", user_id=sent.chat_id)
+
+    async def _allow(self, sent: Sent, asked: re.Match[str]) -> None:
         bill, cook, ref = asked.groups()
-        if cook is None:
-            self.rig.bot.user_says(f"/approve {ref}", user_id=chat)
+        if cook is None and sent.chat_id == BY_BUTTON:
+            self._press(sent, "Allow once")
+        elif cook is None:
+            self.rig.bot.user_says(f"/approve {ref}", user_id=sent.chat_id)
         else:
             try:
                 await trio.to_thread.run_sync(self._at_the_console, ref)
@@ -115,6 +142,22 @@ def judge_waiting(verdict: Verdict, rig: Rig, bills: Path, person: Person) -> No
             " WHERE c.session_id <> p.session_id"
         ),
         "questions left open": rig.rows("SELECT ref FROM approvals WHERE state = 'open'"),
+        "not chosen as the person did": rig.rows(
+            "SELECT ref FROM questions WHERE answer IS NOT 'that one' OR state <> 'answered'"
+        ),
+        "asked again, or not at all": []
+        if rig.value("SELECT count(*) FROM questions") == len(CHATS)
+        else rig.rows("SELECT ref FROM questions"),
+        "messages that still ask": [
+            message.text
+            for chat in CHATS
+            for message in rig.bot.chat(chat)
+            if message.buttons and not verdict.labels
+        ],
+        "presses without an answer": sorted(rig.bot.world.open_queries),
+        "answers to presses": []
+        if len(rig.bot.world.answers) == person.pressed
+        else list(rig.bot.world.answers.values()),
     }
     for what, found in wrong.items():
         verdict.other_faults += len(found)

@@ -43,7 +43,7 @@ async def console(file: Path, *asked: str, label: str = "") -> AsyncIterator[lis
         calls = tuple(CallRequest("", "pay", "{}") for _ in asked)
         made = journal.add_answer(db, turn.id, Answer("", calls), now)
         for what, call in zip(asked, made, strict=True):
-            approvals.ask(db, turn.id, call.id, what, now)
+            approvals.ask(db, turn.id, call.id, approvals.Wish(what), now)
         db.execute(
             "UPDATE turns SET label = ?, state = 'waiting', waiting_for = 'approval'", (label,)
         )

@@ -161,7 +161,8 @@ def test_a_bad_configuration_exits_78_with_all_problems(
         '  telegram.poll_timout: unknown key; did you mean "poll_timeout"?',
         (
             "  telegram.x: unknown key; known here: "
-            "token, api_base_url, mode, poll_timeout, allowed_users, allowed_chats"
+            "token, api_base_url, mode, poll_timeout, webhook, owner, streaming, rich, "
+            "allowed_users, guests, allowed_chats, groups, pairing"
         ),
         f"  correct it, then try: famulus config check --config {file}",
     ]

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon import config, config_read, config_rules
+from daemon import config, config_people, config_read, config_rules
+from daemon.chat import access, roles
 from daemon.config import (
     Agent,
     Config,
@@ -153,13 +154,20 @@ def test_each_key_of_the_example_says_why() -> None:
 
 def test_every_key_with_a_range_has_a_rule_and_every_rule_a_key() -> None:
     """A rule for a key that was renamed would silently check nothing."""
-    default = Config(telegram=Telegram(token=Secret(env="X")), model=Model(name="m"))
-    keys = leaves(default).keys()
+    webhook = config.Webhook(url="https://bot.example.org", secret=Secret(env="X"))
+    telegram = Telegram(token=Secret(env="X"), webhook=webhook)
+    keys = leaves(Config(telegram=telegram, model=Model(name="m"))).keys()
 
     assert config_rules.RULES.keys() <= keys
     free = {
-        *("telegram.token", "model.api_key", "agent.instructions", "mcp"),
-        *("web.enabled", "web.search_key", "compaction.enabled"),
+        *(
+            "telegram.token",
+            "telegram.webhook.secret",
+            "model.api_key",
+            "agent.instructions",
+            "mcp",
+        ),
+        *("web.enabled", "web.search_key", "compaction.enabled", "telegram.pairing"),
     }
     assert keys - config_rules.RULES.keys() == free
 
@@ -234,7 +242,7 @@ def test_all_problems_come_at_once() -> None:
     [telegram]
     poll_timout = 5
     poll_timeout = 90
-    mode = "webhook"
+    mode = "push"
     allowed_users = [1, "two", true]
     [model]
     name = "m"
@@ -334,11 +342,67 @@ def test_addresses_that_are_not_plain_are_refused(url: str) -> None:
     assert "model.base_url: expected a URL" in only_problem(MINIMAL + f'base_url = "{url}"\n')
 
 
-def test_webhook_mode_is_refused_with_the_reason() -> None:
-    """It is a known word, and the sentence says that it is not to be had yet."""
-    text = MINIMAL.replace("[model]", 'mode = "webhook"\n[model]')
+WEBHOOK = """
+[telegram.webhook]
+url = "https://bot.example.org/telegram"
+secret = { env = "HOOK" }
+[server]
+listen = "127.0.0.1:8443"
+"""
 
-    assert "webhooks are not supported by this version" in only_problem(text)
+
+def webhook(text: str = WEBHOOK, base: str = MINIMAL) -> str:
+    return base.replace("[model]", f'mode = "webhook"\n{text}\n[model]')
+
+
+def test_webhook_mode_is_read() -> None:
+    """Where Telegram posts, what it must know, and where we listen."""
+    found = config.parse(webhook())
+    assert found.telegram.webhook is not None
+    assert found.telegram.webhook.url == "https://bot.example.org/telegram"
+    assert found.server.listen == "127.0.0.1:8443"
+    assert ("telegram.webhook.secret", Secret(env="HOOK")) in list(config.secrets(found))
+
+
+def test_webhook_mode_needs_its_table() -> None:
+    """Without an address for Telegram there is nothing that could come in."""
+    assert "telegram.webhook: expected a table with url and secret" in only_problem(webhook(""))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://bot.example.org/telegram",  # no TLS
+        "https://bot.example.org:8444/telegram",  # a port that Telegram does not use
+        "https://bot.example.org/health",  # taken
+        "https://bot.example.org/{x}",
+        "bot.example.org",
+        "https://bot.example.org/?token=1",
+    ],
+)
+def test_addresses_that_telegram_would_not_take_are_refused(url: str) -> None:
+    """At once, and not when Telegram refuses them."""
+    text = webhook(WEBHOOK.replace("https://bot.example.org/telegram", url))
+    assert "telegram.webhook.url: expected" in only_problem(text)
+
+
+@pytest.mark.parametrize(
+    "listen", ["8080", "localhost:8080", "127.0.0.1", "127.0.0.1:x", "::1:8080", "[127.0.0.1]:80"]
+)
+def test_where_to_listen_is_an_address_and_a_port(listen: str) -> None:
+    """A name could be anything, and a port alone would be everywhere."""
+    text = webhook(WEBHOOK.replace("127.0.0.1:8443", listen))
+    assert "server.listen: expected an address and a port" in only_problem(text)
+
+
+@pytest.mark.parametrize(
+    ("listen", "open_to_all"),
+    [("0.0.0.0:8443", True), ("[::]:8443", True), ("[::1]:8443", False), ("127.0.0.1:1", False)],
+)
+def test_listening_for_other_machines_is_warned_of(listen: str, open_to_all: bool) -> None:
+    """What they send would travel in clear; a proxy with TLS belongs in front."""
+    found = config.parse(webhook(WEBHOOK.replace("127.0.0.1:8443", listen)))
+    assert any("speaks TLS" in warning for warning in config.warnings(found)) is open_to_all
 
 
 def test_paths_too_long_for_sockets_are_refused() -> None:
@@ -712,3 +776,85 @@ def test_a_server_that_is_reached_in_clear_is_a_warning() -> None:
     far = config.parse(MINIMAL + '[mcp.x]\nurl = "http://example.org/mcp"\n')
     assert not [each for each in config.warnings(near) if "mcp" in each]
     assert [each for each in config.warnings(far) if each.startswith("mcp.x.url is http")]
+
+
+# --- People and groups ---
+
+
+def with_telegram(*lines: str) -> config.Config:
+    return config.parse(MINIMAL.replace("[model]", "\n".join([*lines, "[model]"])))
+
+
+@pytest.mark.parametrize(
+    ("lines", "owner"),
+    [
+        (["allowed_users = [7]"], 7),
+        (["owner = 5", "allowed_users = [7]"], 5),
+        (["allowed_users = [7, 8]"], None),
+        (["allowed_users = [7]", "guests = [8]"], None),
+        (["allowed_users = [7]", "allowed_chats = [-1]"], None),
+        ([], None),
+    ],
+)
+def test_the_owner_is_who_is_said_to_be_or_who_is_alone(
+    lines: list[str], owner: int | None
+) -> None:
+    """Among several, nobody is the owner by chance."""
+    assert with_telegram(*lines).telegram.owner_id == owner
+
+
+def test_groups_are_tables() -> None:
+    """What is left out has its default."""
+    found = with_telegram(
+        "allowed_chats = [-1, -2]",
+        "[[telegram.groups]]",
+        'chat = -1\nanswer = "all"\nmembers = "guest"\ncontext = false',
+        "[[telegram.groups]]",
+        "chat = -2",
+    ).telegram.groups
+    first, second = found
+    assert (first.chat, first.answer, first.members, first.context) == (-1, "all", "guest", False)
+    assert (second.answer, second.members, second.context) == ("mention", "user", True)
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (["owner = -5"], "telegram.owner: expected a user id"),
+        (["guests = [-5]"], "telegram.guests: expected user ids"),
+        (["owner = 5", "guests = [5]"], "telegram.guests: expected nobody who is a user"),
+        (["allowed_users = [5]", "guests = [5]"], "telegram.guests: expected nobody who is"),
+        (["pairing = true"], "telegram.pairing: expected telegram.owner"),
+        (["pairing = true", "allowed_users = [5]"], "telegram.pairing: expected telegram.owner"),
+        (["[[telegram.groups]]", "chat = -1"], "telegram.groups: expected chats of"),
+        (
+            ["allowed_chats = [-1]", "[[telegram.groups]]", 'chat = -1\nanswer = "loud"'],
+            "telegram.groups: expected answer to be one of mention, all, admin-only",
+        ),
+        (
+            ["allowed_chats = [-1]", "[[telegram.groups]]", 'chat = -1\nmembers = "owner"'],
+            "telegram.groups: expected members to be one of user, guest",
+        ),
+        (
+            ["allowed_chats = [-1]", *["[[telegram.groups]]\nchat = -1"] * 2],
+            "telegram.groups: expected one table for each chat",
+        ),
+    ],
+)
+def test_what_people_and_groups_may_not_be(lines: list[str], problem: str) -> None:
+    """Each with its key and what is expected in its place."""
+    with pytest.raises(ConfigError) as caught:
+        with_telegram(*lines)
+    assert any(each.startswith(problem) for each in caught.value.problems), caught.value.problems
+
+
+def test_a_group_without_an_owner_is_warned_of() -> None:
+    """Nobody could say whom it is answered."""
+    found = config.warnings(with_telegram("allowed_chats = [-1]", "allowed_users = [1]"))
+    assert any("telegram.owner is not set" in each for each in found)
+
+
+def test_policies_and_roles_are_those_of_the_chat() -> None:
+    """They are written out twice, since a file is read without the chat's modules."""
+    assert config_people.POLICIES == access.POLICIES
+    assert set(config_people.MEMBERS) == {roles.USER, roles.GUEST}

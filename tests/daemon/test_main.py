@@ -34,6 +34,8 @@ class Stuck:
         self.begun.set()
         await trio.sleep_forever()
 
+    def wake(self, _place: object) -> None: ...
+
     async def close(self, _grace: float) -> None: ...
 
 

@@ -27,6 +27,8 @@ api_key = { file = "KEY" }
 reasoning_effort = "low"
 context_window = 200000
 transcription = "whisper-1"
+speech = "tts-1"
+speech_voice = "nova"
 read_timeout = 9
 max_attempts = 2
 [[model.fallback]]
@@ -52,6 +54,7 @@ def test_each_model_has_its_own_options(configured: Config) -> None:
 
     assert (first.provider, first.base_url) == ("openai_responses", "https://api.openai.com/v1")
     assert (first.name, first.api_key, first.transcription) == ("gpt-5-mini", "secret", "whisper-1")
+    assert (first.speech, first.speech_voice, second.speech) == ("tts-1", "nova", "")
     assert first.parameters == Parameters(reasoning_effort="low")
     assert (second.provider, second.base_url) == ("ollama", "http://127.0.0.1:11434/v1")
     assert (second.name, second.api_key, second.transcription) == ("llava", None, "")
@@ -99,6 +102,18 @@ async def test_recordings_need_a_model_that_is_named() -> None:
             await rig.until(lambda rig=rig: rig.bot.sent)
             offered = rig.model.requests[0].tool_names
         assert ("transcribe_audio" in offered) is bool(transcription)
+
+
+async def test_a_voice_needs_a_model_that_is_named() -> None:
+    """Then a text that is to be said arrives as a voice message; else nobody offers to say it."""
+    for speech in (MODEL_NAME, None):
+        async with open_rig(model={"speech": speech} if speech else {}) as rig:
+            await rig.start()
+            rig.bot.user_says("say aloud: Good morning.")
+            await rig.until(lambda rig=rig: rig.bot.texts(1) and rig.bot.texts(1)[-1])
+            kinds = [message.file_kind for message in rig.bot.chat(1) if message.from_bot]
+            offered = rig.model.requests[0].tool_names
+        assert ("speak" in offered, kinds[0]) == ((True, "voice") if speech else (False, ""))
 
 
 async def test_a_list_of_models_that_does_not_come_delays_nobody() -> None:

@@ -29,6 +29,7 @@ class Lanes:
 
 @define
 class Poll:
+    name = "poll"
     last_answer: float | None = None
 
 

@@ -119,3 +119,59 @@ def test_it_takes_no_more_than_its_size(tmp_path: Path) -> None:
     spool.keep(b"1")
     spool.remove([first])
     spool.keep(b"12345")
+
+
+# --- Files that come in pieces ---
+
+
+def test_a_file_that_comes_in_pieces_is_there_when_it_is_whole(spool: Spool) -> None:
+    growing = spool.begin()
+    growing.write(b"one ")
+    growing.write(b"two")
+    with pytest.raises(FileNotFoundError):
+        spool.open(growing.key)
+    assert (growing.finish(), growing.size) == (growing.key, 7)
+    with spool.open(growing.key) as file:
+        assert file.read() == b"one two"
+    assert (spool.path / growing.key).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_breaks_off_leaves_nothing(spool: Spool) -> None:
+    """Whether it was finished or not, and however often it is said."""
+    growing, finished = spool.begin(), spool.begin()
+    growing.write(b"half")
+    finished.finish()
+    for each in (growing, finished, growing):
+        each.drop()
+    assert list(spool.path.iterdir()) == []
+
+
+def test_what_grows_counts_while_it_grows(tmp_path: Path) -> None:
+    """Side by side they take no more than the spool may."""
+    spool = Spool(tmp_path / "spool", most_bytes=10)
+    first, second = spool.begin(), spool.begin()
+    first.write(b"12345")
+    second.write(b"1234")
+    with pytest.raises(SpoolFull):
+        second.write(b"12")
+    with pytest.raises(SpoolFull):
+        spool.keep(b"12")
+    first.drop()
+    second.write(b"12")
+    assert second.finish()
+
+
+def test_a_kill_in_the_middle_is_swept_at_the_start(spool: Spool) -> None:
+    growing = spool.begin()
+    growing.write(b"half")
+    assert spool.sweep([]) == 1
+    growing.drop()
+
+
+def test_a_finished_file_is_as_durable_as_one_that_came_at_once(
+    spool: Spool, synced: list[Path]
+) -> None:
+    growing = spool.begin()
+    growing.write(b"data")
+    growing.finish()
+    assert synced == [spool.path.parent, spool.path / f"{growing.key}.new", spool.path]

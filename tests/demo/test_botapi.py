@@ -20,6 +20,7 @@ from daemon.demo.editing import NOT_MODIFIED
 from daemon.demo.faults import Fault
 from daemon.demo.forms import Upload
 from daemon.demo.params import _data, _fields_of, params_of
+from daemon.demo.world import ACTION_SECONDS, DRAFT_SECONDS
 from tests.demo.bots import Bot
 
 
@@ -144,7 +145,7 @@ async def test_drafts_are_for_private_chats(bot: Bot) -> None:
     """A draft is a preview without a number; groups have none; Stop is an update."""
     bot.server.user_says("hello")
     bot.server.user_says("hello", chat_id=-100)
-    await bot.ok("sendMessageDraft", chat_id=1, draft_id=7, text="thin")
+    await bot.ok("sendMessageDraft", chat_id=1, draft_id=7, text="thin", can_stop=True)
     assert [d.text for d in bot.server.drafts] == ["thin"]
     assert bot.server.sent == []
     assert (await bot.refused("sendMessageDraft", chat_id=-100, draft_id=7, text="x"))[0] == 400
@@ -152,6 +153,22 @@ async def test_drafts_are_for_private_chats(bot: Bot) -> None:
     bot.server.press_stop(bot.server.drafts[0])
     stopped = (await bot.ok("getUpdates"))[-1]["stopped_message_generation"]
     assert stopped["draft_id"] == 7
+
+
+async def test_a_draft_fades_and_gives_way_to_a_message(bot: Bot) -> None:
+    """It is shown for half a minute, or until the bot's next message; so is "typing", for 5 s."""
+    bot.server.user_says("hi")
+    await bot.ok("sendChatAction", chat_id=1, action="typing")
+    await bot.ok("sendMessageDraft", chat_id=1, draft_id=7, text="thin")
+    chat, now = bot.server.chat(1)[0].chat, bot.server.drafts[0].at
+    assert chat.shown_draft(now + DRAFT_SECONDS - 1) is bot.server.drafts[0]
+    assert chat.shown_draft(now + DRAFT_SECONDS) is None
+    assert chat.shown_action(now) == "typing"
+    assert chat.shown_action(now + ACTION_SECONDS) == ""
+    with pytest.raises(ValueError, match="no Stop button"):
+        bot.server.press_stop(bot.server.drafts[0])
+    await bot.ok("sendMessage", chat_id=1, text="thin ice")
+    assert (chat.shown_draft(now), chat.shown_action(now)) == (None, "")
 
 
 async def test_topics(bot: Bot) -> None:
@@ -212,6 +229,33 @@ async def test_files_go_by_multipart(bot: Bot) -> None:
     assert len(groups) == 1
     assert bot.server.texts(1) == ["", "again", "1", ""]
     assert (await bot.refused("sendPhoto", chat_id=1, photo="attach://no"))[0] == 400
+
+
+@pytest.mark.parametrize("kind", ["animation", "video", "audio", "voice"])
+async def test_films_and_sounds_go_as_such(bot: Bot, kind: str) -> None:
+    """Each by its own method; a chat's message has the file in the field of that name."""
+    bot.server.user_says("hello")
+    method = f"send{kind.capitalize()}"
+    answer = await bot.http.post(
+        f"/bot{bot.server.token}/{method}", data={"chat_id": "1"}, files={kind: ("f", b"bytes")}
+    )
+    assert answer.json()["result"][kind]["file_size"] == 5
+    (message,) = (message for message in bot.server.chat(1) if message.from_bot)
+    assert (message.file_kind, message.file["file_size"]) == (kind, 5)
+    assert bot.server.violations == []
+
+
+async def test_kinds_that_do_not_go_together_are_no_album(bot: Bot) -> None:
+    """Pictures and films do; a document stands with documents."""
+    bot.server.user_says("hello")
+    file_id = bot.server.add_file(b"x")
+    for kinds, status in ((("photo", "video"), 0), (("photo", "document"), 400)):
+        media = [{"type": kind, "media": file_id} for kind in kinds]
+        if status:
+            refused = await bot.refused("sendMediaGroup", chat_id=1, media=media)
+            assert refused[0] == status
+        else:
+            assert len(await bot.ok("sendMediaGroup", chat_id=1, media=media)) == len(kinds)
 
 
 async def test_an_upload_over_the_limit(bot: Bot) -> None:

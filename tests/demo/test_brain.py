@@ -29,6 +29,7 @@ ALL = (
     "send_file",
     "python_environment_info",
     "transcribe_audio",
+    "speak",
     "web_fetch",
     "http_client",
     "web_search",
@@ -144,6 +145,7 @@ def test_what_is_kept_is_asked_of_its_tools(
         ("python packages", "python_environment_info", {}),
         ("which python packages num", "python_environment_info", {"prefix": "num"}),
         ("transcribe voice.ogg", "transcribe_audio", {"path": "voice.ogg"}),
+        ("say aloud: Good morning.", "speak", {"text": "Good morning."}),
     ],
 )
 def test_files_are_asked_for_in_words(text: str, name: str, arguments: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from daemon.demo.chatrules import check_messages, check_request
 from daemon.demo.model import ModelServer
 from daemon.demo.replies import ModelFault, Reply, ToolCall
 from daemon.demo.servers import DemoServers
+from daemon.demo.sound import silence
 
 # The library leaves the generators of a stream to the collector, which Trio's mode reports.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
@@ -121,6 +122,14 @@ async def test_a_recording_is_described(client: openai.AsyncOpenAI) -> None:
     assert heard.text == "(offline demo model) I cannot hear a.wav, 5 bytes."
     with pytest.raises(openai.BadRequestError, match="needs a file"):
         await client.audio.transcriptions.create(model="", file=("a.wav", b"12345"))
+
+
+async def test_speech_is_silence_of_the_right_length(client: openai.AsyncOpenAI) -> None:
+    """The model has no voice, and what it gives is a voice message all the same."""
+    said = await client.audio.speech.create(model="m", voice="alloy", input="Good morning.")
+    assert said.content == silence(13 / 15)
+    with pytest.raises(openai.BadRequestError, match="needs a model"):
+        await client.post("/audio/speech", cast_to=object, body={"model": "m"})
 
 
 async def test_models_are_listed(client: openai.AsyncOpenAI) -> None:

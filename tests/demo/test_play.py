@@ -12,9 +12,11 @@ from daemon.demo.play import (
     PLAYS,
     Expect,
     PlayError,
+    Press,
     Restart,
     Say,
     Seen,
+    Send,
     Step,
     Timeout,
     find,
@@ -35,21 +37,27 @@ def test_every_kind_of_line() -> None:
         |   indented
         |
         | end
+        + photo what is this?
+        + voice
         < hi
         <~ ^h.$
         <! bye
         ! seen
         ! restart
         ! timeout 2.5
+        ! press Allow once
     """
     assert steps(text) == [
         Say(3, "hello\n  indented\n\nend"),
-        Expect(7, "hi"),
-        Expect(8, "^h.$", regex=True),
-        Expect(9, "bye", absent=True),
-        Seen(10),
-        Restart(11),
-        Timeout(12, 2.5),
+        Send(7, "photo", "what is this?"),
+        Send(8, "voice"),
+        Expect(9, "hi"),
+        Expect(10, "^h.$", regex=True),
+        Expect(11, "bye", absent=True),
+        Seen(12),
+        Restart(13),
+        Timeout(14, 2.5),
+        Press(15, "Allow once"),
     ]
 
 
@@ -73,6 +81,8 @@ def test_sections_depend_on_the_code_tools() -> None:
         ("> a\n<~ (", "regular expression"),
         ("> a\n! explode", "unknown order"),
         ("> a\n! timeout soon", "unknown order"),
+        ("+ elephant", "nobody can send 'elephant'"),
+        ("> a\n! press", "unknown order"),
     ],
 )
 def test_what_makes_no_sense_is_refused(text: str, problem: str) -> None:
@@ -101,7 +111,7 @@ def test_a_play_among_neighbours_names_them_by_their_address() -> None:
     assert (said, expected) == (Say(2, "get http://127.0.0.1:9/a"), Expect(3, "{neighbour}"))
 
 
-@given(st.text(st.sampled_from("><|!~@# \nacode"), max_size=60))
+@given(st.text(st.sampled_from("><|!~+@# \nacode"), max_size=60))
 def test_no_text_breaks_the_reader(text: str) -> None:
     """Any text is a play or is refused as one."""
     try:

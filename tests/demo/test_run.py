@@ -6,7 +6,9 @@ import argparse
 import ast
 import io
 import os
+import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 from attrs import define, field
@@ -26,6 +29,8 @@ from daemon.demo.process import REAL_DAEMON, DaemonDied
 from daemon.demo.run import Demo, _unwrapped, main
 from daemon.demo.setup import choose
 from daemon.demo.terminal import Terminal
+from daemon.errors import FamulusError
+from tests.harness import ledger
 
 ECHO = (sys.executable, str(Path(__file__).with_name("echo_daemon.py")))
 
@@ -220,6 +225,7 @@ def test_an_unknown_play_is_refused_before_anything_starts() -> None:
         "tests/plays/code.play",
         "tests/plays/notes.play",
         "tests/plays/files.play",
+        "tests/plays/inputs.play",
         pytest.param("tests/plays/restarts.play", marks=pytest.mark.slow),
     ],
 )
@@ -247,11 +253,12 @@ def defined_tools() -> set[str]:
 
 async def test_a_play_uses_every_tool() -> None:
     """Every tool of the code, and every one that is offered there, is called by the tools' play."""
-    with prepared() as found, trio.fail_after(90):
+    with prepared() as found, trio.fail_after(180):
         demo, screen = found.demo, found.screen
         demo.command = REAL_DAEMON
         code = await _unwrapped(demo, load(Path("tests/plays/tools.play")))
         assert code == 0, screen.getvalue()
+        ledger.note(demo.servers.bot.calls)
         with closing(sqlite3.connect(demo.place.state / "famulus.db")) as db:
             called = {
                 name for (name,) in db.execute("SELECT name FROM tool_calls WHERE state = 'done'")
@@ -261,3 +268,39 @@ async def test_a_play_uses_every_tool() -> None:
     offered = {name for request in demo.servers.model.requests for name in request.tool_names}
     assert len(defined_tools()) > 20
     assert called == offered == defined_tools() | {"library__find_book", "library__lend_book"}
+
+
+async def test_the_page_is_served_until_a_signal_comes() -> None:
+    """Its address is on the screen, what is said there is answered, and a signal ends it with 0."""
+    with prepared() as found:
+        found.demo.web = 0
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def live() -> None:
+                found.codes.append(await _unwrapped(found.demo, None))
+
+            await found.screen.shows("http://127.0.0.1:")
+            address = re.search(r"http://\S+/", found.screen.getvalue())
+            assert address is not None
+            await _say_on_the_page(address[0], "hello")
+            await found.demo.servers.bot.wait_for(lambda bot: bot.texts(1) == ["echo: hello"])
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert found.codes == [0]
+
+
+async def _say_on_the_page(url: str, text: str) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        act = {"kind": "say", "chat": 1, "user": 1, "text": text}
+        origin = f"http://{httpx.URL(url).netloc.decode()}"
+        answer = await http.post(f"{url}act", json=act, headers={"origin": origin})
+        assert answer.status_code == 200
+
+
+async def test_a_port_that_is_taken_is_said() -> None:
+    """One sentence with the remedy, and no daemon is left."""
+    with prepared() as found, socket.create_server(("127.0.0.1", 0)) as taken:
+        found.demo.web = taken.getsockname()[1]
+        with pytest.raises(FamulusError, match="the page cannot be served") as raised:
+            await _unwrapped(found.demo, None)
+    assert "--port" in raised.value.remedy

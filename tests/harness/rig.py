@@ -33,6 +33,7 @@ from daemon.demo.botapi import BotApiServer
 from daemon.demo.model import MODEL_NAME, ModelServer
 from daemon.demo.place import Place, temporary_place, toml, write_private
 from daemon.demo.servers import DemoServers, open_demo_servers
+from tests.harness import ledger
 
 ROOT = Path(__file__).parents[2]
 # What the model server wants, so that it goes over the wire and could be logged.
@@ -265,6 +266,7 @@ async def open_rig(
                 yield rig
             finally:
                 rig.kill_now()
+            ledger.note(rig.bot.calls)
             if rig.place.log.exists():
                 rig.keep_log()
                 assert rig.secrets_in_log() == []

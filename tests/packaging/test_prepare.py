@@ -117,6 +117,17 @@ def test_a_wheel_needs_only_what_makes_an_environment(monkeypatch: pytest.Monkey
     assert made == [prepare.EXECUTOR_USER]
 
 
+def test_the_oracles_get_nothing_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Their environment is for programs of others, which want other packages than we do."""
+    bare = host(*COMPLETE.keys() - {"root", "apt", "ensurepip", "certificates"})
+    assert prepare.missing_packages(bare, "oracles", made=False) == ()
+    installed: list[list[str]] = []
+    monkeypatch.setattr(prepare, "pip", lambda _target, arguments: installed.append(arguments))
+    prepare.install_lock(prepare.Target(tmp_path, "oracles"), "requirements-oracles.lock")
+    ((*_, lock),) = installed
+    assert lock == str(prepare.ROOT / "requirements-oracles.lock")
+
+
 def test_user_namespaces_are_tried_and_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

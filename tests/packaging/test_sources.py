@@ -27,10 +27,13 @@ INDEXES = tuple(
 # Places of machines that this is developed on, in pieces for the same reason.
 PLACES = (r"(?<![\w.~])/" + "work/", r"/opt/" + "pypi", r"\.py" + "env/", r"/home/runner" + "/")
 
-LOCKS = ("requirements.lock", "requirements-test.lock")
-
-# Groups of pyproject.toml that each lock covers, besides the program's own dependencies.
-GROUPS = {"requirements.lock": (), "requirements-test.lock": ("test", "lint", "build")}
+# Groups of pyproject.toml that each lock covers; "" stands for the program's own dependencies.
+GROUPS = {
+    "requirements.lock": ("",),
+    "requirements-test.lock": ("", "test", "lint", "build"),
+    "requirements-oracles.lock": ("oracles",),
+}
+LOCKS = tuple(GROUPS)
 
 
 def read_pins(path: Path) -> dict[str, list[Requirement]]:
@@ -89,8 +92,8 @@ def test_lock_pins_by_hash_and_names_no_place(root: Path, lock: str) -> None:
 @pytest.mark.parametrize("lock", LOCKS)
 def test_lock_satisfies_the_project(root: Path, project: dict, lock: str) -> None:
     """A dependency that was added or raised without `make lock` is noticed here."""
-    needs = [*project["project"]["dependencies"]]
-    needs += [need for group in GROUPS[lock] for need in project["dependency-groups"][group]]
+    groups = {"": project["project"]["dependencies"], **project["dependency-groups"]}
+    needs = [need for group in GROUPS[lock] for need in groups[group]]
     pins = read_pins(root / lock)
     for need in map(Requirement, needs):
         (pin,) = pins[canonicalize_name(need.name)]

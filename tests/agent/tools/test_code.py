@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 import trio
-from attrs import Factory, define
+from attrs import Factory, define, evolve
 
 from agent.ports import OutFile, ToolOutcome
-from agent.tools.code import LOST, code_tools, describe, patterns
+from agent.tools.code import LOST, code_tools, describe, patterns, too_large, unsent
 from agent.tools.registry import Registry
 from agent.transcript import CallRequest
 from executor import messages, protocol
-from executor.client import ExecutorClient, Job, Result
+from executor.artifacts import collect
+from executor.beneath import Beneath
+from executor.client import ExecutorClient, Job, Limits, Result
 from executor.messages import Artifact, Skipped
 from executor.protocol import Frame, FrameType
 from executor.wire import FrameStream
@@ -57,6 +59,31 @@ TABLE = Artifact("out/t.csv", b"1,2")
 def test_a_result_says_how_the_job_ended(result: Result, text: str) -> None:
     """First what went wrong, then what was written."""
     assert describe(result) == text
+
+
+def test_what_is_too_large_is_for_people_to_know() -> None:
+    """They wait for it. What the model has named wrongly is between the model and the job."""
+    skipped = (
+        Skipped("out/a.zip", "out/a.zip has 60 bytes, more than 40"),
+        Skipped("b", "over the limit of 20 files"),
+        Skipped("c", "nothing matches"),
+    )
+    result = Result("exit", 0, b"a", skipped=skipped)
+    assert describe(result) == "a\n[not sent: c: nothing matches]"
+    told = [unsent(each) for each in too_large(result)]
+    assert [each.name for each in told] == ["a.zip", "b"]
+    assert all("split it" in each.why for each in told)
+
+
+def test_the_executor_says_what_is_too_large_in_words_that_are_known(tmp_path: Path) -> None:
+    """Which are all that crosses its socket."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(bytes(60))
+    limits = Limits(artifact_bytes=70, artifact_files=1)
+    for most in (limits, evolve(limits, artifact_files=20)):
+        with Beneath.at(str(tmp_path)) as beneath:
+            _, skipped = collect(beneath, ("?",), most)
+        assert len(too_large(Result("exit", 0, skipped=tuple(skipped)))) == 2
 
 
 @pytest.mark.parametrize("reason", messages.REASONS)

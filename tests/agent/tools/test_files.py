@@ -131,10 +131,13 @@ async def test_a_file_is_sent_with_its_caption(files: FileClient) -> None:
 async def test_a_file_that_is_too_large_is_not_taken_into_memory(
     files: FileClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is refused at the first piece that is too much."""
+    """It is refused at the first piece that is too much; people are to be told why."""
     monkeypatch.setattr("agent.tools.files.MOST_SENT", 1000)
-    await files.write("large", bytes(2_000_000))
-    assert "larger than the 1,000 bytes" in await refused(files, "send_file", path="large")
+    await files.write("out/large", bytes(2_000_000))
+    outcome = await call(files, "send_file", path="out/large")
+    (unsent,) = outcome.unsent
+    assert (outcome.failed, outcome.files, unsent.name) == (True, (), "large")
+    assert unsent.why.startswith("it has 2,000,000 bytes, and 1,000 can be sent at once; make it")
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/passwd", "/workspaces/x"])

@@ -67,6 +67,41 @@ def test_their_schemas_are_small() -> None:
     assert len(json.dumps(registry(Web()).schemas(), separators=(",", ":"))) < 1700
 
 
+def scope(**arguments: Any) -> str | None:
+    text = json.dumps({**REQUEST, **arguments})
+    return registry(Web()).scope(CallRequest("1", "http_client", text))
+
+
+def test_a_lasting_yes_is_for_one_verb_at_one_server() -> None:
+    """Neither for another port or scheme, nor for what looks like the host and is none."""
+    given = [
+        ("POST", "https://API.example.org/a?b#c"),
+        ("POST", "https://api.example.org:8443/a"),
+        ("PUT", "http://api.example.org"),
+        ("POST", "https://api.example.org.evil.example/"),
+    ]
+    assert [scope(method=verb, url=url) for verb, url in given] == [
+        "POST https://api.example.org",
+        "POST https://api.example.org:8443",
+        "PUT http://api.example.org",
+        "POST https://api.example.org.evil.example",
+    ]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"method": "POST", "headers": "X-HTTP-Method-Override: DELETE"},
+        {"method": "GET", "body": "x"},
+        {"method": "POST", "url": "https://a\\@b/"},
+        {"method": "POST", "url": "nowhere"},
+    ],
+)
+def test_there_is_no_lasting_yes_to_what_is_not_clear(sent: dict[str, Any]) -> None:
+    """A request in disguise, and one that cannot be made."""
+    assert scope(**sent) is None
+
+
 @pytest.mark.parametrize(
     "sent",
     [

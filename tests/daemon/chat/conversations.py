@@ -211,7 +211,10 @@ class Conversation:
 
     async def texts(self) -> list[str]:
         """What was sent to the chat."""
-        rows = await self.all("SELECT json_extract(params, '$.text') FROM outbox ORDER BY id")
+        rows = await self.all(
+            "SELECT json_extract(params, '$.text') FROM outbox"
+            " WHERE method <> 'setMessageReaction' ORDER BY id"
+        )
         return [row[0] for row in rows]
 
 

@@ -9,18 +9,14 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agent.ports import ModelFailed, Subtask
 from agent.transcript import Answer, CallRequest
 from daemon.chat import hearing, recovery
-from daemon.chat.commands import Effects, Situation
-from daemon.chat.drafts import text_drafts
 from daemon.chat.intake import Said, Speaker
-from daemon.chat.steps import QUESTION
+from daemon.chat.situation import Effects, Situation
 from daemon.chat.toolset import Scope
-from daemon.store import approvals, children, heartbeats, journal, people, turnrow, turns
+from daemon.store import approvals, children, heartbeats, hopeless, journal, people, turnrow, turns
 from daemon.store.db import Database, open_database
 from daemon.store.heartbeats import Beat
 from daemon.store.turnrow import TurnRow
@@ -176,7 +172,7 @@ async def test_stop_voids_the_question_of_a_specialist(database: Database) -> No
         await quiet()
         assert is_idle(bench)
     assert (await bench.parts())[1:] == [
-        "Stopped.",
+        "Stopped: using cook.",
         "That question is over: what I was doing has ended.",
     ]
     assert paid(bench) == []
@@ -239,32 +235,6 @@ async def test_of_two_questions_each_lapses_in_its_time(database: Database) -> N
     assert turn.state == "waiting"
     assert turn.deadline is not None
     assert turn.deadline > time.time() + HOUR
-
-
-def parts_of(text: str) -> list[str]:
-    return [str(draft.params["text"]) for draft in text_drafts(text)]
-
-
-@given(st.text(max_size=20_000))
-def test_how_to_answer_is_the_end_of_a_question_of_any_length(what: str) -> None:
-    """However it is cut into messages, its last line is whole and in the last."""
-    parts = [
-        str(draft.params["text"]) for draft in text_drafts(QUESTION.format(what=what, ref="r"))
-    ]
-    assert parts[-1].endswith(QUESTION.rpartition("\n")[2].format(ref="r"))
-    assert parts[0].startswith("May I run this?")
-
-
-def test_a_long_question_is_shown_whole_and_in_order() -> None:
-    """Nothing is left out for the sake of brevity."""
-    what = "\n".join(f"│ line {number}" for number in range(5000))
-    parts = [
-        str(draft.params["text"]) for draft in text_drafts(QUESTION.format(what=what, ref="r"))
-    ]
-    assert len(parts) > 10
-    assert "\n".join(parts).replace("\n\n", "\n") == QUESTION.format(what=what, ref="r").replace(
-        "\n\n", "\n"
-    )
 
 
 # --- Ends of other turns ---
@@ -381,7 +351,7 @@ async def test_a_turn_is_not_too_old_for_having_waited(database: Database) -> No
         approvals.answer(db, db.execute("SELECT ref FROM approvals").fetchone()[0], "granted", 0.0)
         db.execute("UPDATE approvals SET answered_at = ?", (time.time(),))
 
-    await database.write(long_ago, 2 * turns.MAX_AGE)
+    await database.write(long_ago, 2 * hopeless.MAX_AGE)
     await database.write(allow)
     again = await bench_with(database, Answer("Done."))
     async with again.running():

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from attrs import evolve
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -26,7 +27,7 @@ from agent.context import build_messages
 from agent.fitting import Gauge, request
 from agent.loop import Attend, CallModel, End, Limits, Park, decide
 from agent.parts import Takes, fitted, views
-from agent.ports import Opening, Policy, Subtask
+from agent.ports import Inquiry, Opening, Policy, Subtask
 from agent.sizes import Sizes
 from agent.transcript import (
     Answer,
@@ -38,8 +39,8 @@ from agent.transcript import (
     View,
     open_calls,
 )
-from daemon.chat import recovery, steps, summing
-from daemon.chat.drafts import Finish
+from daemon.chat import recovery, settling, steps, summing
+from daemon.chat.drafts import Finish, answer_drafts
 from daemon.chat.steps import Ending
 from daemon.chat.summing import Case, Failure, Terms
 from daemon.demo.chatrules import check_messages
@@ -47,10 +48,13 @@ from daemon.store import (
     approvals,
     boots,
     compactions,
+    grants,
     history,
     journal,
     money,
     people,
+    questions,
+    stops,
     turnrow,
     turns,
 )
@@ -65,7 +69,7 @@ LIMITS = Limits(steps=6)
 SMALL = Sizes(window=40, answer=0, share=1.0, keep=0.6)  # a few turns are too many
 PICTURE = View("a.png", "image/png", "8x6", 255, b"\x89PNG", "key")
 EVERYTHING = Takes(images=True, documents=True)
-TOOLS = ("look", "write", "pay", "hand", "spawn")
+TOOLS = ("look", "write", "pay", "hand", "spawn", "ask")
 
 # What is left behind by nothing that can happen.
 BEHIND = {
@@ -78,6 +82,21 @@ BEHIND = {
         JOIN turns AS t ON t.id = a.turn_id WHERE t.state = 'ended' AND a.state = 'open'""",
     "a wait for nobody's permission": """SELECT id FROM turns WHERE waiting_for = 'approval'
         AND NOT EXISTS (SELECT 1 FROM approvals WHERE turn_id = turns.id AND state = 'open')""",
+    "an open question of the agent's in an ended turn": """SELECT q.id FROM questions AS q
+        JOIN turns AS t ON t.id = q.turn_id WHERE t.state = 'ended' AND q.state = 'open'""",
+    "a wait for nobody's answer": """SELECT id FROM turns WHERE waiting_for = 'question'
+        AND NOT EXISTS (SELECT 1 FROM questions WHERE turn_id = turns.id AND state = 'open')""",
+    "a wait for an answer until another time": """SELECT id FROM turns
+        WHERE waiting_for = 'question' AND deadline <>
+        (SELECT min(deadline) FROM questions WHERE turn_id = turns.id AND state = 'open')""",
+    "a question that is over and whose call has no result, or another": """SELECT q.id
+        FROM questions AS q WHERE q.state <> 'open' AND NOT EXISTS (SELECT 1 FROM messages
+        WHERE tool_call_id = q.call_id AND (q.answer IS NULL OR content = q.answer))""",
+    "a question that is open and whose call has a result": """SELECT q.id FROM questions AS q
+        JOIN messages AS m ON m.tool_call_id = q.call_id WHERE q.state = 'open'""",
+    "a message that still asks what is over": """SELECT id FROM questions WHERE state <> 'open'
+        AND shown IS NOT NULL UNION ALL SELECT id FROM approvals WHERE state <> 'open'
+        AND shown IS NOT NULL""",
     "a wait until another time than its question's": """SELECT id FROM turns
         WHERE waiting_for = 'approval' AND deadline <>
         (SELECT min(deadline) FROM approvals WHERE turn_id = turns.id AND state = 'open')""",
@@ -117,10 +136,10 @@ def empty() -> sqlite3.Connection:
 
 
 class Rules:
-    """What the tools are: one reads, one writes, one asks, two begin other turns."""
+    """What the tools are: reading, writing, what needs leave, two that begin turns, a question."""
 
     def rerunnable(self, name: str) -> bool:
-        return name in {"look", "hand", "spawn"}
+        return name in {"look", "hand", "spawn", "ask"}
 
     def policy(self, request: CallRequest) -> Policy:
         return Policy.ASK if request.name == "pay" else Policy.ALLOW
@@ -137,6 +156,7 @@ class Histories(RuleBasedStateMachine):
         self.payer = people.ensure_user(self.db, "telegram", "1", "Ada", 0.0)
         self.now = 1.0
         self.said: list[str] = []
+        self.lasting = False
         self.shown: dict[int, list[dict[str, Any]]] = {}  # of a turn, as the model saw it last
         self._boot()
 
@@ -198,7 +218,28 @@ class Histories(RuleBasedStateMachine):
             chosen = data.draw(st.sampled_from(found))
             state = "granted" if granted else "denied"
             assert approvals.answer(self.db, chosen.ref, state, self.now).new
+            if granted and self.lasting:
+                approvals.last(self.db, chosen.ref, self.payer, self.now)
             assert not approvals.answer(self.db, chosen.ref, "granted", self.now).new
+            settling.settle(self.db, self.now)
+
+    @rule(lasting=st.booleans())
+    def they_think_otherwise_of_lasting_permissions(self, lasting: bool) -> None:
+        self.lasting = lasting
+        home = HERE.channel, HERE.account, HERE.chat
+        for ref, _ in grants.of_user(self.db, (people.HOUSE_AGENT, *home), self.payer):
+            assert grants.revoke(self.db, ref)
+
+    @rule(data=st.data())
+    def somebody_tells(self, data: st.DataObject) -> None:
+        """The answer to what the agent asks; a second one changes nothing."""
+        if found := [
+            q for turn in turns.open_turns(self.db) if (q := questions.open_of(self.db, turn.id))
+        ]:
+            ref = data.draw(st.sampled_from(found)).ref
+            assert questions.answer(self.db, ref, "blue", self.now, self.payer)
+            assert not questions.answer(self.db, ref, "red", self.now, self.payer)
+            settling.settle(self.db, self.now)
 
     @rule(hours=st.sampled_from([0, 1, 13, 25]))
     def time_passes(self, hours: int) -> None:
@@ -207,7 +248,8 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def stop(self) -> None:
-        turns.stop(self.db, self.session, self.now)
+        stops.stop(self.db, self.session, self.now)
+        settling.settle(self.db, self.now)
 
     @rule()
     def begin_again(self) -> None:
@@ -269,7 +311,7 @@ class Histories(RuleBasedStateMachine):
         asking = money.Request("model", 500)
         address = journal.read_address(self.db, turn.id)
         claim = self.claim(turn.id)
-        call, news = steps.intend_model_call(self.db, claim, address, asking, self.now)
+        call, news, _ = steps.intend_model_call(self.db, claim, address, asking, self.now)
         self.asked[turn.id] = call
         if news:
             self.seen[turn.id] = news[-1][0]
@@ -296,7 +338,9 @@ class Histories(RuleBasedStateMachine):
     def _end(self, turn: TurnRow, ending: Ending) -> None:
         pages = journal.read_pages(self.db, turn.id)
         claim = self.claim(turn.id)
-        news, _ = steps.end(self.db, claim, pages, ending, FREE, now=self.now)
+        if words := steps.told(pages, ending):
+            ending = evolve(ending, words=words, drafts=tuple(answer_drafts(words.text)))
+        news, *_ = steps.end(self.db, claim, pages, ending, FREE, now=self.now)
         if news:
             self.seen[turn.id] = news[-1][0]
 
@@ -310,7 +354,8 @@ class Histories(RuleBasedStateMachine):
         if call.id in self.begun:
             self._finish(turn, call)
         elif call in attend.ask:
-            steps.ask(self.db, claim, address, call, "what", now=self.now)
+            wish = approvals.Wish("what", "pay", "the baker")
+            steps.ask(self.db, claim, address, call, wish, None, now=self.now)
         elif call in attend.run:
             journal.intend_tool_call(self.db, claim, call.id, self.now)
             self.begun.add(call.id)
@@ -323,7 +368,8 @@ class Histories(RuleBasedStateMachine):
         if name in {"hand", "spawn"}:
             subtask = Subtask("task", name, waits=name == "hand")
         shown = (PICTURE,) if name == "look" else ()
-        self._settle(turn, call, Finish(f"did {name}", False, subtask=subtask, shown=shown))
+        inquiry = Inquiry("Which colour?", ("blue", "red")) if name == "ask" else None
+        self._settle(turn, call, Finish(f"did {name}", False, (), subtask, shown, inquiry))
 
     def _settle(self, turn: TurnRow, call: ToolCall, finish: Finish) -> None:
         address = journal.read_address(self.db, turn.id)

@@ -10,11 +10,14 @@ from daemon.chat.intake import (
     MAX_TEXT,
     Access,
     Command,
+    Corrected,
+    Halted,
     Ignored,
     Intake,
     Moved,
     Pressed,
     Said,
+    Speaker,
     TooLong,
     read,
 )
@@ -104,8 +107,10 @@ def test_what_only_looks_like_a_command(text: str) -> None:
 def test_attachments_are_named_and_the_caption_is_kept() -> None:
     said = asks(message(None, caption="what is this?", photo=[{"file_id": "x"}]))
     assert isinstance(said, Said)
-    assert said.text.startswith("what is this?\n")
-    assert "a photo" in said.text
+    assert said.text == "what is this?"
+    assert [(file.kind, file.file_id, file.told) for file in said.contents.files] == [
+        ("photo", "x", "a photo")
+    ]
 
 
 def test_a_caption_is_no_command() -> None:
@@ -144,7 +149,8 @@ def test_a_button_is_read_with_its_chat() -> None:
     pressed = asks({"update_id": 1, "callback_query": query})
     assert isinstance(pressed, Pressed)
     assert pressed.place is not None
-    assert (pressed.place.chat, pressed.data) == ("1", "show:x")
+    assert (pressed.place.chat, pressed.data, pressed.message_id) == ("1", "show:x", "1")
+    assert pressed.speaker.external_id == "1"
 
 
 def test_a_strangers_button_is_ignored_and_one_without_a_message_answered() -> None:
@@ -153,7 +159,7 @@ def test_a_strangers_button_is_ignored_and_one_without_a_message_answered() -> N
     assert isinstance(asks({"update_id": 1, "callback_query": query}), Ignored)
     bare = {"id": "q", "data": "x"}
     assert asks({"update_id": 1, "callback_query": {**bare, "from": ADA}}) == Pressed(
-        None, "q", "x"
+        None, Speaker("1", "Ada"), "q", "x"
     )
     assert asks({"update_id": 1, "callback_query": {**bare, "from": EVE}}) == Ignored(
         "stranger", "user 666"
@@ -163,7 +169,7 @@ def test_a_strangers_button_is_ignored_and_one_without_a_message_answered() -> N
 def test_a_forwarded_command_is_somebody_elses_words() -> None:
     said = asks(message("/stop", forward_origin={"type": "user"}))
     assert isinstance(said, Said)
-    assert said.text == "[forwarded] /stop"
+    assert said.text == "[Forwarded]\n/stop"
 
 
 @pytest.mark.parametrize("sender", [{"id": 777000, "is_bot": False, "first_name": "Telegram"}, ADA])
@@ -198,7 +204,34 @@ def test_a_time_before_all_calendars_is_none() -> None:
 
 def test_kinds_that_are_not_read_are_ignored() -> None:
     assert asks({"update_id": 1, "poll": {}}) == Ignored("unread kind")
-    assert asks({"update_id": 1, "edited_message": message()["message"]}) == Ignored("edited")
+
+
+def edited(text: str | None = "hi", **more: Any) -> dict[str, Any]:
+    return {"update_id": 4, "edited_message": message(text, **more)["message"]}
+
+
+def test_an_edit_is_a_correction_of_what_was_said() -> None:
+    """With the number of the message, by which it is found."""
+    corrected = asks(edited("hello", message_id=77, edit_date=5))
+    assert isinstance(corrected, Corrected)
+    assert (corrected.said.text, corrected.said.message_id) == ("hello", "77")
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "outcome"),
+    [
+        ("/stop", {}, "edited command"),
+        ("let me in", {"chat": {"id": 666, "type": "private"}, "from": EVE}, "stranger"),
+        (None, {"new_chat_title": "New"}, "service message"),
+    ],
+)
+def test_an_edit_does_nothing_but_correct_words(
+    text: str | None, more: dict[str, Any], outcome: str
+) -> None:
+    """A command that comes by an edit is none: its message was something else when it was read."""
+    ignored = asks(edited(text, **more))
+    assert isinstance(ignored, Ignored)
+    assert ignored.outcome == outcome
 
 
 @pytest.mark.parametrize(
@@ -216,3 +249,14 @@ def test_who_is_answered_may_be_written_to(
 ) -> None:
     """And nobody else, nor by another bot than the one that they spoke to."""
     assert ACCESS.reaches(Place(channel, account, chat), "42") is reached
+
+
+def test_the_stop_button_of_a_draft_names_its_chat_and_draft() -> None:
+    """It comes without a name, so it counts in a private chat alone, and there as its person's."""
+    body = {"chat": PRIVATE, "draft_id": 9, "message_thread_id": 4}
+    assert asks({"update_id": 1, "stopped_message_generation": body}) == Halted(
+        Place("telegram", "42", "1", "4"), 9
+    )
+    for chat in (GROUP, {"id": 666, "type": "private"}):
+        stranger = {"chat": chat, "draft_id": 9}
+        assert isinstance(asks({"update_id": 1, "stopped_message_generation": stranger}), Ignored)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from agent import activity
 from agent.parts import Takes
 from agent.specialists import Specialist
 from agent.tools.view import NO_PICTURES
@@ -46,6 +47,13 @@ class Deaf:
         raise NotImplementedError
 
 
+class Mute:
+    """Says nothing."""
+
+    async def speak(self, text: str) -> bytes:
+        raise NotImplementedError
+
+
 def schemas(toolset: Toolset) -> list[dict[str, object]]:
     return [each["function"] for each in toolset.registry(SCOPE).schemas()]
 
@@ -57,6 +65,8 @@ async def test_tools_for_recordings_are_offered_where_something_hears(database: 
     assert names >= FILE_TOOLS
     hearing = {each["name"] for each in schemas(evolve(toolset, transcriber=Deaf()))}
     assert hearing - names == {"transcribe_audio"}
+    speaking = {each["name"] for each in schemas(evolve(toolset, speaker=Mute()))}
+    assert speaking - names == {"speak"}
 
 
 async def test_each_tool_has_a_description_of_its_own(database: Database) -> None:
@@ -97,5 +107,24 @@ async def test_a_specialist_looks_with_the_eyes_of_its_own_model(database: Datab
     assert NO_PICTURES in told[""]
 
 
+async def test_who_can_be_asked_is_asked_by_the_conversation_alone(database: Database) -> None:
+    """Neither by a turn that nobody waits for, nor by a helper in the background."""
+    toolset = Toolset(ExecutorClient("/nowhere"), database)
+    causes = ("update", "console", "schedule", "heartbeat", "child")
+    asking = [
+        cause
+        for cause in causes
+        for each in toolset.registry(evolve(SCOPE, cause=cause)).schemas()
+        if each["function"]["name"] == "ask_user"
+    ]
+    assert asking == ["update", "console"]
+
+
 def _all(database: Database) -> Toolset:
     return Toolset(ExecutorClient("/nowhere"), database, transcriber=Deaf())
+
+
+async def test_every_tool_has_words_for_what_it_does(database: Database) -> None:
+    """Who waits is told what is done, and no tool's bare name."""
+    toolset = Toolset(ExecutorClient("/nowhere"), database, transcriber=Deaf())
+    assert {str(each["name"]) for each in schemas(toolset)} <= activity.LINES.keys()

@@ -13,16 +13,17 @@ import trio
 from attrs import evolve, field, frozen
 
 from agent.loop import INTERRUPTED
-from agent.ports import ModelFailed, OutFile, ToolOutcome, TurnLost
+from agent.ports import ModelFailed, OutFile, ToolOutcome, TurnLost, Unsent
 from agent.transcript import UNCOUNTED, Answer, CallRequest, Usage
 from daemon.chat.drafts import CROWDED, WORDLESS
 from daemon.chat.memory import MemoryKeeper
 from daemon.chat.mind import Mind
 from daemon.spool import Spool
-from daemon.store import boots, journal, people, turnrow, turns
+from daemon.store import boots, journal, people, stops, turnrow, turns
 from daemon.store.db import Database, open_database
-from daemon.store.turns import MAX_ATTEMPTS
+from daemon.store.hopeless import MAX_ATTEMPTS
 from daemon.store.values import Claim, Place
+from daemon.telegram import media
 from executor.client import Job, Result
 from executor.messages import Artifact, parse_workspace
 from tests.daemon.chat.fakefiles import FakeFiles
@@ -162,6 +163,7 @@ async def test_code_without_an_executor_says_why(database: Database, tmp_path: P
 # --- Files ---
 
 PLOT = CallRequest("c3", "python_execute", '{"code": "plot()", "files": "t.txt"}')
+WIDE = b"\x89PNG\r\n\x1a\n" + bytes(8) + b"\0\0\x23\x28" * 2
 PIXEL = b"\x89PNG\r\n\x1a\n" + bytes(8) + b"\0\0\0\x09" * 2
 
 
@@ -207,12 +209,42 @@ async def test_files_of_a_tool_are_queued_with_its_result_and_before_the_answer(
     assert result[0] == "drawn\n[sent to the chat: plot-1.png (picture), t.txt (4 B)]"
 
 
+async def test_plots_of_one_call_are_one_album(database: Database, tmp_path: Path) -> None:
+    """What is no picture comes after it, and what cannot be sent is told to the chat as well."""
+    bench = await bench_with(database, tmp_path)
+    ours, call = await begun(bench, PLOT)
+    plots = [OutFile(f"plot-{n}.png", PIXEL + bytes([n])) for n in range(12)]
+    files = (*plots, OutFile("t.csv", b"1"), OutFile("empty", b""))
+    late = Unsent("big\n.zip", "it has 9 bytes, and 8 can be sent at once; zip it")
+    result = await ours.tool_finished(call, ToolOutcome("", files=files, unsent=(late,)))
+    assert result is not None
+    rows = await bench.all(
+        "SELECT method, file_name, json_array_length(more_files),"
+        " json_extract(params, '$.text') FROM outbox ORDER BY seq"
+    )
+    assert rows == [
+        ("sendMediaGroup", "plot-0.png", 9, None),
+        ("sendMediaGroup", "plot-10.png", 1, None),
+        ("sendDocument", "t.csv", 0, None),
+        ("sendMessage", "", 0, f"I could not send big_.zip: {late.why}."),
+        ("sendMessage", "", 0, "I could not send empty: it is empty."),
+    ]
+    assert "plot-11.png (picture), t.csv (1 B)]" in result.text
+    assert result.text.count("[not sent: ") == 2
+    assert len(list(bench.spool.path.iterdir())) == 13
+
+
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
         ("a.png", b"not at all", "sent to the chat: a.png (10 B)"),
         ("a.bin", PIXEL, "sent to the chat: a.bin (picture)"),
         ("a.png", b"", "not sent: a.png: it is empty"),
+        (
+            "wide.png",
+            WIDE,
+            f"sent to the chat: wide.png (24 B as a file, since {media.unshown(WIDE)})",
+        ),
         ("a.png", bytes(101), f"not sent: a.png: {CROWDED}"),
     ],
 )
@@ -228,30 +260,39 @@ async def test_what_the_model_is_told_of_a_file_is_what_becomes_of_it(
     text = result.text
     assert text == f"drawn\n[{said}]"
     methods = await bench.all("SELECT method FROM outbox")
-    expected = "sendPhoto" if "picture" in said else "sendDocument"
-    assert methods == ([(expected,)] if said.startswith("sent") else [])
+    expected = "sendPhoto" if "(picture)" in said else "sendDocument"
+    told = [("sendMessage",)] if "empty" in said else []
+    assert methods == ([(expected,)] if said.startswith("sent") else told)
+
+
+BOLD = {"type": "bold", "offset": 0, "length": 2}
 
 
 @pytest.mark.parametrize(
     ("caption", "kept"),
     [
-        ("", {}),
-        (" By month. ", {"caption": "By month."}),
-        ("x" * 2000, {"caption": "x" * 959 + "…"}),
+        ("", [{}]),
+        (" By month. ", [{"caption": "By month."}]),
+        ("**By** month.", [{"caption": "By month.", "caption_entities": [BOLD]}]),
+        ("x" * 2000, [{"caption": "x" * 960}, {"text": "x" * 1040, "entities": []}]),
     ],
 )
 async def test_a_caption_is_queued_with_its_file(
-    database: Database, tmp_path: Path, caption: str, kept: dict[str, str]
+    database: Database, tmp_path: Path, caption: str, kept: list[dict[str, Any]]
 ) -> None:
-    """As much of it as Telegram shows below a label."""
+    """As much of it as Telegram shows below a label; the rest comes after it."""
     bench = await bench_with(database, tmp_path)
     ours, call = await begun(bench, PLOT)
     outcome = ToolOutcome("", files=(OutFile("p.png", PIXEL, caption),))
     result = await ours.tool_finished(call, outcome)
     assert result is not None
     assert result.text == "[sent to the chat: p.png (picture)]"
-    ((params,),) = await bench.all("SELECT params FROM outbox")
-    assert json.loads(params) == kept
+    found = [
+        json.loads(row[0]) for row in await bench.all("SELECT params FROM outbox ORDER BY seq")
+    ]
+    for each in found:
+        each.pop("link_preview_options", None)
+    assert found == kept
 
 
 async def test_a_file_that_cannot_be_sent_is_named_to_the_model(
@@ -262,10 +303,10 @@ async def test_a_file_that_cannot_be_sent_is_named_to_the_model(
     bench = await bench_with(database, tmp_path, *answers, executor=executor)
     await bench.say("plot")
     async with bench.running():
-        await bench.woken.wait()
+        await bench.answered(2)
     (result,) = await bench.all("SELECT content FROM messages WHERE role = 'tool'")
     assert result[0] == "drawn\n[not sent: t.txt: it is empty]"
-    assert await bench.parts() == ["Sorry."]
+    assert await bench.parts() == ["I could not send t.txt: it is empty.", "Sorry."]
     assert not bench.spool.path.exists()
 
 
@@ -312,7 +353,7 @@ async def test_files_of_a_turn_that_was_lost_do_not_stay(
     bench = await bench_with(database, tmp_path)
     ours, call = await begun(bench, PLOT)
     ((session,),) = await bench.all("SELECT id FROM sessions")
-    await database.write(turns.stop, session, time.time())
+    await database.write(stops.stop, session, time.time())
     with pytest.raises(TurnLost):
         await ours.tool_finished(call, ToolOutcome("drawn", files=(OutFile("p.png", PIXEL),)))
     assert list(bench.spool.path.iterdir()) == []
@@ -329,7 +370,7 @@ async def test_a_stopped_turn_ends_at_once_and_says_nothing_more(
     turn = await bench.say("one")
     async with bench.running():
         await bench.model.waiting.wait()
-        await database.write(turns.stop, turn.session_id, time.time())
+        await database.write(stops.stop, turn.session_id, time.time())
         bench.lanes.dropped(turn.id)
         bench.lanes.put(await bench.say("two"))
         await bench.woken.wait()

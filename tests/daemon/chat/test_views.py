@@ -23,7 +23,7 @@ from daemon.chat.toolset import Scope, Toolset
 from daemon.chat.views import LOST
 from daemon.demo.chatrules import check_messages
 from daemon.spool import Spool
-from daemon.store import boots, compactions, journal, outbox, turnrow, turns
+from daemon.store import boots, compactions, journal, outbox, stops, turnrow, turns
 from daemon.store import views as rows
 from daemon.store.db import Database, open_database
 from daemon.store.values import Claim
@@ -140,11 +140,11 @@ async def test_a_turn_that_was_stopped_leaves_nothing(database: Database) -> Non
     async with bench.running():
         await bench.model.waiting.wait()
         assert left(bench) == [PICTURE.data]
-        await database.write(turns.stop, turn.session_id, time.time())
+        await database.write(stops.stop, turn.session_id, time.time())
         bench.lanes.dropped(turn.id)
     assert left(bench) == []
     ours, call = await begun(bench, LOOK)
-    await database.write(turns.stop, turn.session_id, time.time())
+    await database.write(stops.stop, turn.session_id, time.time())
     with pytest.raises(TurnLost):
         await ours.tool_finished(call, ToolOutcome(SAID, shown=(PICTURE,)))
     assert left(bench) == []
@@ -187,7 +187,7 @@ async def test_a_lost_turn_is_lost_also_where_its_files_cannot_be_removed(
     bench.spool = Stuck(bench.spool.path)
     ours, call = await begun(bench, LOOK)
     (session,) = (await bench.all("SELECT session_id FROM turns"))[0]
-    await database.write(turns.stop, session, time.time())
+    await database.write(stops.stop, session, time.time())
     with pytest.raises(TurnLost):
         await ours.tool_finished(call, ToolOutcome(SAID, shown=(PICTURE,)))
 

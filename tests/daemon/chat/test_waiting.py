@@ -17,8 +17,8 @@ from agent.tools.registry import Kind, Registry, tool
 from agent.transcript import Answer, CallRequest
 from daemon.chat import commands
 from daemon.chat.approvals import Console
-from daemon.chat.commands import Effects, Situation
 from daemon.chat.intake import Command, Speaker
+from daemon.chat.situation import Effects, Situation
 from daemon.chat.steps import CROWD
 from daemon.chat.toolset import Scope, Toolset
 from daemon.errors import FamulusError

@@ -101,7 +101,10 @@ class Bench:
         return await self.database.read(read)
 
     async def parts(self) -> list[str]:
-        found = await self.all("SELECT json_extract(params, '$.text') FROM outbox ORDER BY id")
+        found = await self.all(
+            "SELECT json_extract(params, '$.text') FROM outbox"
+            " WHERE method <> 'setMessageReaction' ORDER BY id"
+        )
         return [row[0] for row in found]
 
     async def answered(self, turns: int) -> None:

@@ -13,7 +13,7 @@ from agent.ports import Subtask
 from agent.sizes import Sizes
 from agent.transcript import Answer, CallRequest
 from daemon.chat import recovery, summing
-from daemon.store import children, compactions, heartbeats, history, journal, people, turns
+from daemon.store import children, compactions, heartbeats, history, journal, people, stops, turns
 from daemon.store.db import migrate
 from daemon.store.values import Place
 
@@ -74,7 +74,7 @@ STEPS: dict[str, Step] = {
     "summaries are off": lambda db, session: summing.find(db, session, Sizes(enabled=False), 1e9),
     "a comment may belong to a turn": lambda db, session: turns.unanswered(db, session, 0.0, None),
     "a trim": trim,
-    "a stop": lambda db, session: turns.stop(db, session, 1.0),
+    "a stop": lambda db, session: stops.stop(db, session, 1.0),
     "a new conversation": people.begin_again,
     "heartbeats are due": lambda db, _session: heartbeats.due(db, 5.0, 2.0),
     "a start": lambda db, _session: recovery.take_over(db, 2.0),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agent.budget import FREE, Price, Tariff
 from agent.ports import Subtask
 from agent.transcript import Answer, CallRequest, Usage
-from daemon.store import boots, children, journal, money, people, turns
+from daemon.store import boots, children, journal, money, people, stops, turns
 from daemon.store.db import migrate
 from daemon.store.values import Address, Claim, Place
 
@@ -91,7 +91,7 @@ def test_a_call_whose_outcome_is_not_known_counts_as_its_reservation(desk: Desk,
     elif how == "failed":
         money.settle(desk.db, call, None, "HTTP 500", NOON)
     else:
-        turns.stop(desk.db, people.ensure_session(desk.db, HERE, 0.0), NOON)
+        stops.stop(desk.db, people.ensure_session(desk.db, HERE, 0.0), NOON)
     for table in ("usage", "agent_usage"):
         assert desk.row(USAGE.format(table)) == (1, 0, 0, 0, 0, 1100)
     state = "failed" if how == "failed" else "unknown"

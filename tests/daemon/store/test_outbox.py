@@ -6,12 +6,15 @@ import sqlite3
 
 import pytest
 
-from daemon.store import outbox
-from daemon.store.outbox import HOLD_AFTER, MAX_WAIT, Draft, Part, destination_of
+from daemon.store import holding, outbox, sending
+from daemon.store.holding import HOLD_AFTER
+from daemon.store.outbox import Draft, destination_of
+from daemon.store.sending import MAX_WAIT, Part
 from daemon.store.values import Place
 
 HERE = Place("telegram", "42", "1")
 THERE = Place("telegram", "42", "2")
+BESIDE = Place("telegram", "42", f"{outbox.BESIDE}1")
 
 
 def say(db: sqlite3.Connection, *texts: str, place: Place = HERE, now: float = 0.0) -> None:
@@ -19,7 +22,7 @@ def say(db: sqlite3.Connection, *texts: str, place: Place = HERE, now: float = 0
 
 
 def claim(db: sqlite3.Connection, boot: str, place: Place = HERE, now: float = 1.0) -> Part:
-    part = outbox.claim_next(db, destination_of(place), boot, now)
+    part = sending.claim_next(db, destination_of(place), boot, now)
     assert isinstance(part, Part)
     return part
 
@@ -35,7 +38,7 @@ def test_parts_are_claimed_in_order_per_destination(db: sqlite3.Connection, boot
     first = claim(db, boot)
     assert first.params == {"text": "a"}
     assert claim(db, boot, THERE).params == {"text": "x"}
-    outbox.sent(db, first.id, "9", 1.0)
+    sending.sent(db, first.id, "9", 1.0)
     assert claim(db, boot).params == {"text": "b"}
 
 
@@ -46,16 +49,42 @@ def test_topics_of_a_chat_share_its_order(db: sqlite3.Connection, boot: str) -> 
 
 
 def test_nothing_waits_is_none(db: sqlite3.Connection, boot: str) -> None:
-    assert outbox.claim_next(db, destination_of(HERE), boot, 1.0) is None
+    assert sending.claim_next(db, destination_of(HERE), boot, 1.0) is None
 
 
 def test_a_chat_that_must_wait_says_until_when(db: sqlite3.Connection, boot: str) -> None:
     say(db, "a")
     say(db, "x", place=THERE)
-    outbox.not_sent(db, claim(db, boot), 30.0, "429")
-    assert outbox.claim_next(db, destination_of(HERE), boot, 29.0) == 30.0
+    sending.not_sent(db, claim(db, boot), 30.0, "429")
+    assert sending.claim_next(db, destination_of(HERE), boot, 29.0) == 30.0
     assert claim(db, boot, THERE).params == {"text": "x"}
     assert claim(db, boot, now=30.0).attempts == 2
+
+
+def test_what_is_beside_a_chat_waits_with_it(db: sqlite3.Connection, boot: str) -> None:
+    """To come back too early, with a reaction too, makes the wait of the answers longer."""
+    say(db, "a")
+    say(db, "eyes", place=BESIDE)
+    sending.not_sent(db, claim(db, boot), 30.0, "429 retry after 29 s")
+    assert sending.claim_next(db, destination_of(BESIDE), boot, 29.0) == 30.0
+    assert claim(db, boot, BESIDE, 30.0).params == {"text": "eyes"}
+
+
+def test_a_chat_does_not_wait_for_what_is_beside_it(db: sqlite3.Connection, boot: str) -> None:
+    """A reaction is a courtesy, and no answer is late for one."""
+    say(db, "eyes", place=BESIDE)
+    say(db, "a")
+    sending.not_sent(db, claim(db, boot, BESIDE), 30.0, "429 retry after 29 s")
+    assert claim(db, boot).params == {"text": "a"}
+
+
+def test_the_longer_of_two_waits_counts(db: sqlite3.Connection, boot: str) -> None:
+    """A message and a preview were on their way together, and each was told another time."""
+    say(db, "a")
+    message = claim(db, boot)
+    db.execute("UPDATE destinations SET not_before = 30")
+    sending.not_sent(db, message, 20.0, "429 retry after 19 s")
+    assert sending.claim_next(db, destination_of(HERE), boot, 25.0) == 30.0
 
 
 def test_a_wait_from_another_clock_does_not_silence_a_chat(
@@ -63,7 +92,7 @@ def test_a_wait_from_another_clock_does_not_silence_a_chat(
 ) -> None:
     """The clock was wrong when it was written, or is now."""
     say(db, "a")
-    outbox.not_sent(db, claim(db, boot), 1000.0 + MAX_WAIT + 1, "429")
+    sending.not_sent(db, claim(db, boot), 1000.0 + MAX_WAIT + 1, "429")
     assert claim(db, boot, now=1000.0).params == {"text": "a"}
 
 
@@ -75,7 +104,7 @@ def test_what_was_being_sent_at_a_crash_is_sent_once_more(
 ) -> None:
     say(db, "a", "b")
     claim(db, boot)
-    outbox.recover(db)
+    sending.recover(db)
     assert states(db) == [("queued", 1), ("queued", 0)]
     assert claim(db, boot).doubts == 1
 
@@ -84,7 +113,7 @@ def test_the_second_doubt_leaves_it_open_and_goes_on(db: sqlite3.Connection, boo
     say(db, "a", "b")
     for _ in range(2):
         claim(db, boot)
-        outbox.recover(db)
+        sending.recover(db)
     assert states(db) == [("unknown", 2), ("queued", 0)]
     assert claim(db, boot).params == {"text": "b"}
 
@@ -93,24 +122,24 @@ def test_a_doubtful_answer_and_a_crash_are_counted_together(
     db: sqlite3.Connection, boot: str
 ) -> None:
     say(db, "a")
-    outbox.doubtful(db, claim(db, boot), 0.0, "cut")
+    sending.doubtful(db, claim(db, boot), 0.0, "cut")
     claim(db, boot)
-    outbox.recover(db)
+    sending.recover(db)
     assert states(db) == [("unknown", 2)]
 
 
 def test_an_edit_carries_no_doubt(db: sqlite3.Connection, boot: str) -> None:
     outbox.enqueue(db, HERE, [Draft("editMessageText", {"message_id": 1, "text": "x"})], 0.0)
     claim(db, boot)
-    outbox.recover(db)
-    outbox.doubtful(db, claim(db, boot), 0.0, "cut")
+    sending.recover(db)
+    sending.doubtful(db, claim(db, boot), 0.0, "cut")
     assert states(db) == [("queued", 0)]
 
 
 def test_what_certainly_was_not_sent_carries_no_doubt(db: sqlite3.Connection, boot: str) -> None:
     say(db, "a")
     for _ in range(20):
-        outbox.not_sent(db, claim(db, boot), 0.0, "refused connection")
+        sending.not_sent(db, claim(db, boot), 0.0, "refused connection")
     assert states(db) == [("queued", 0)]
 
 
@@ -120,14 +149,14 @@ def test_what_certainly_was_not_sent_carries_no_doubt(db: sqlite3.Connection, bo
 def test_old_parts_are_held_and_come_back_when_asked_for(db: sqlite3.Connection, boot: str) -> None:
     say(db, "old 1", "old 2")
     say(db, "young", now=HOLD_AFTER)
-    ((place, count, ref),) = outbox.hold_old(db, HOLD_AFTER + 1)
+    ((place, count, ref),) = holding.hold_old(db, HOLD_AFTER + 1)
     assert (place, count) == (HERE, 2)
     assert claim(db, boot, now=HOLD_AFTER + 1).params == {"text": "young"}
-    assert outbox.show_held(db, HERE, ref, HOLD_AFTER + 2) == 2
-    assert outbox.show_held(db, HERE, ref, HOLD_AFTER + 2) == 0
+    assert holding.show_held(db, HERE, ref, HOLD_AFTER + 2) == 2
+    assert holding.show_held(db, HERE, ref, HOLD_AFTER + 2) == 0
     queued = db.execute("SELECT params FROM outbox WHERE state = 'queued' ORDER BY seq").fetchall()
     assert [row[0] for row in queued] == ['{"text": "old 1"}', '{"text": "old 2"}']
-    assert outbox.hold_old(db, HOLD_AFTER + 3) == []
+    assert holding.hold_old(db, HOLD_AFTER + 3) == []
 
 
 @pytest.mark.parametrize("place", [THERE, Place("telegram", "43", "1")])
@@ -135,21 +164,21 @@ def test_a_button_shows_only_what_is_held_in_its_own_chat(
     db: sqlite3.Connection, place: Place
 ) -> None:
     say(db, "secret")
-    ((_, _, ref),) = outbox.hold_old(db, HOLD_AFTER + 1)
-    assert outbox.show_held(db, place, ref, HOLD_AFTER + 2) == 0
+    ((_, _, ref),) = holding.hold_old(db, HOLD_AFTER + 1)
+    assert holding.show_held(db, place, ref, HOLD_AFTER + 2) == 0
 
 
 def test_a_forged_name_shows_nothing(db: sqlite3.Connection) -> None:
     say(db, "secret")
-    outbox.hold_old(db, HOLD_AFTER + 1)
-    assert outbox.show_held(db, HERE, "nonsense", HOLD_AFTER + 2) == 0
+    holding.hold_old(db, HOLD_AFTER + 1)
+    assert holding.show_held(db, HERE, "nonsense", HOLD_AFTER + 2) == 0
 
 
 def test_a_group_that_moved_takes_its_unsent_parts_along(db: sqlite3.Connection, boot: str) -> None:
     say(db, "a", "b")
     claim(db, boot)
     outbox.move_chat(db, destination_of(HERE), "-1001")
-    assert outbox.claim_next(db, destination_of(HERE), boot, 2.0) is None
+    assert sending.claim_next(db, destination_of(HERE), boot, 2.0) is None
     moved = Place("telegram", "42", "-1001")
     first = claim(db, boot, moved)
     assert first.params == {"text": "a"}
@@ -160,7 +189,7 @@ def test_a_part_in_doubt_stays_in_doubt_when_its_group_moves(
 ) -> None:
     """Its first send may have arrived, so the next one needs its label wherever it goes."""
     say(db, "a")
-    outbox.doubtful(db, claim(db, boot), 0.0, "cut")
+    sending.doubtful(db, claim(db, boot), 0.0, "cut")
     claim(db, boot)
     outbox.move_chat(db, destination_of(HERE), "-1001")
     assert claim(db, boot, Place("telegram", "42", "-1001")).doubts == 1
@@ -170,16 +199,16 @@ def test_the_answer_to_a_button_is_never_held(db: sqlite3.Connection) -> None:
     """It goes to no chat, so none could be told of it."""
     draft = Draft("answerCallbackQuery", {"callback_query_id": "1", "text": "late"})
     outbox.enqueue(db, Place("telegram", "42", "callback queries"), [draft], 0.0)
-    assert outbox.hold_old(db, HOLD_AFTER + 1) == []
+    assert holding.hold_old(db, HOLD_AFTER + 1) == []
 
 
 def test_what_is_over_is_forgotten_after_its_time_and_the_rest_is_not(
     db: sqlite3.Connection, boot: str
 ) -> None:
     say(db, "sent", "refused", "held")
-    outbox.sent(db, claim(db, boot).id, "9", 1.0)
-    outbox.failed(db, claim(db, boot).id, "400")
-    outbox.hold_old(db, HOLD_AFTER + 1)
+    sending.sent(db, claim(db, boot).id, "9", 1.0)
+    sending.failed(db, claim(db, boot).id, "400")
+    holding.hold_old(db, HOLD_AFTER + 1)
     assert outbox.prune(db, outbox.KEEP_SECONDS) == 0
     assert outbox.prune(db, outbox.KEEP_SECONDS + 1) == 2
     assert [state for state, _ in states(db)] == ["held"]

@@ -9,33 +9,46 @@ from collections.abc import Iterator
 import pytest
 
 from agent.budget import Price, Tariff
-from agent.ports import Subtask
+from agent.ports import Inquiry, Subtask
 from agent.sizes import Sizes
 from agent.transcript import Answer, CallRequest, View
-from daemon.chat import recovery, summing
+from daemon.chat import recovery, settling, summing
 from daemon.store import (
     approvals,
+    attachments,
     boots,
+    buttons,
     children,
     compactions,
+    corrections,
+    grants,
     heartbeats,
     history,
+    holding,
     inbox,
     journal,
     money,
     notes,
     outbox,
     people,
+    questions,
+    sayings,
     search,
+    sending,
     status,
+    stops,
     turnrow,
     turns,
     usage,
     views,
 )
+from daemon.store.attachments import File, Settled
+from daemon.store.holding import HOLD_AFTER
 from daemon.store.notes import Cut, Note
-from daemon.store.outbox import HOLD_AFTER, Draft, Part, destination_of
+from daemon.store.outbox import Draft, destination_of
+from daemon.store.sayings import Imprint
 from daemon.store.search import Question
+from daemon.store.sending import Part
 from daemon.store.values import Claim, Home, Place
 
 HERE = Place("telegram", "42", "1")
@@ -48,14 +61,22 @@ SMALL = {
     "turns_open",
     "turns_dead",
     "approvals_open",
+    "approvals_shown",
+    "questions_open",
+    "questions_shown",
+    "buttons_bundle",
     "model_calls_running",
     "compacting_wanted",
     "outbox_due",
     "outbox_trouble",
     "views_kept",
+    "attachments_open",
+    "attachments_kept",
 }
 HISTORY = {"inbox", "turns", "messages", "tool_calls", "model_calls", "outbox", "compactions"} | {
     "approvals",
+    "questions",
+    "q",
     "a",
     "c",
     "child",
@@ -63,6 +84,9 @@ HISTORY = {"inbox", "turns", "messages", "tool_calls", "model_calls", "outbox", 
     "memory_files",
     "views",
     "v",
+    "attachments",
+    "sayings",
+    "said",
     "t",  # the turns, where they are joined with what belongs to them
     "m",
 }
@@ -109,7 +133,7 @@ def work(db: sqlite3.Connection) -> int:
     journal.release(db, claim, 1.0)
     turns.begin_afresh(db, turn.id)
     turns.ripen(db, 2.0)
-    turns.stop(db, session, 2.0)
+    stops.stop(db, session, 2.0)
     people.begin_again(db, session)
     return turn.id
 
@@ -130,18 +154,49 @@ def send(db: sqlite3.Connection, turn_id: int) -> None:
     for_here = destination_of(HERE)
     drafts = [Draft("sendMessage", {"text": str(index)}) for index in range(4)]
     outbox.enqueue(db, HERE, drafts, 1.0, turn_id=turn_id)
-    part = outbox.claim_next(db, for_here, boot, 1.0)
+    part = sending.claim_next(db, for_here, boot, 1.0)
     assert isinstance(part, Part)
-    outbox.doubtful(db, part, 0.0, "cut")
-    outbox.not_sent(db, part, 0.0, "cut")
-    outbox.sent(db, part.id, "9", 1.0)
+    sending.doubtful(db, part, 0.0, "cut")
+    sending.not_sent(db, part, 0.0, "cut")
+    sending.sent(db, part.id, "9", 1.0)
     outbox.due(db)
     outbox.prune(db, 2.0)
-    ((_, _, ref),) = outbox.hold_old(db, HOLD_AFTER + 2)
-    outbox.drop_held(db, HOLD_AFTER + 2)
-    outbox.show_held(db, HERE, ref, 3.0)
+    ((_, _, ref),) = holding.hold_old(db, HOLD_AFTER + 2)
+    holding.drop_held(db, HOLD_AFTER + 2)
+    holding.show_held(db, HERE, ref, 3.0)
     outbox.move_chat(db, for_here, "-1001")
     people.move_chat(db, HERE, "-1001")
+
+
+def attach(db: sqlite3.Connection) -> None:
+    """A file from its name to its end, and a correction of what came with it."""
+    session = people.ensure_session(db, HERE, 0.0)
+    turn = turns.create(db, session, text="look", asked_at=1.0, now=1.0, deadline=9.0)
+    message = turnrow.first_message(db, turn.id)
+    files = [File("photo", "id", "a.jpg", "a photo"), File("voice", "id", "b.ogg", "a voice")]
+    attachments.add(db, turn.id, message, files, 1.0)
+    sayings.note(db, HERE, "7", message, Imprint("w", "f"), 1.0)
+    attachments.renew(db, 1.0)
+    first = attachments.pending(db)[0]
+    attachments.begin(db, first.id)
+    attachments.postpone(db, first.id, 2.0, "cut")
+    attachments.spooled(db, first.id, "key", 5)
+    assert attachments.choose(db, first.id, "inbox/a.jpg")
+    assert sayings.find(db, HERE, "7") is not None
+    assert corrections.is_untouched(db, turn.id)
+    message = corrections.reword(db, turn.id, message, "look here")
+    shown = (View("a.jpg", "image/png", "8x6", 255, b"data", "key"),)
+    assert attachments.settle(db, first.id, Settled("placed", "[a]", None, shown), 2.0) is None
+    attachments.notes(db, message)
+    attachments.paths(db, message)
+    turns.ripen(db, 10.0)
+    attachments.give_up(db, turn.id, 11.0)
+    turnrow.gather_on(db, turn.id, 20.0, None)
+    attachments.files(db)
+    attachments.forget(db, "key")
+    corrections.is_last(db, turn)
+    stops.stop(db, session, 12.0)
+    sayings.prune(db, 13.0)
 
 
 def sum_up(db: sqlite3.Connection) -> None:
@@ -190,9 +245,12 @@ def wait(db: sqlite3.Connection) -> None:
     turn = turns.create(db, session, text="pay and cook", asked_at=1.0, now=1.0)
     journal.hold(db, Claim(turn.id, boot, first=True, seen=NEVER), 1.0)
     claim = Claim(turn.id, boot, first=False, seen=NEVER)
-    requests = tuple(CallRequest("", name, "{}") for name in ("pay", "pay", "hand", "spawn"))
-    pay, again, hand, spawn = journal.add_answer(db, turn.id, Answer("", requests), 1.0)
-    refs = [approvals.ask(db, turn.id, call.id, "what", 1.0) for call in (pay, again)]
+    requests = tuple(CallRequest("", name, "{}") for name in ("pay", "pay", "hand", "spawn", "ask"))
+    pay, again, hand, spawn, ask = journal.add_answer(db, turn.id, Answer("", requests), 1.0)
+    wish = approvals.Wish("what", "pay", "the baker")
+    refs = [approvals.ask(db, turn.id, call.id, wish, 1.0) for call in (pay, again)]
+    question = questions.ask(db, turn.id, ask.id, Inquiry("Which?", ("a", "b")), 9.0)
+    press(db, turn.id, refs[0], question)
     child = children.begin(db, turn.id, hand.id, Subtask("task", "cook", waits=True), 1.0)
     helper = children.begin(db, turn.id, spawn.id, Subtask("task", "brew"), 1.0)
     assert turns.park(db, claim, 1.0, child=False) == "waiting"
@@ -203,15 +261,39 @@ def wait(db: sqlite3.Connection) -> None:
     recovery.pass_deadlines(db, approvals.WAIT_SECONDS + 2.0)
     journal.hold(db, Claim(turn.id, boot, first=True, seen=NEVER), 2.0)
     assert turns.park(db, claim, 1.0, child=True) == "waiting"
+    assert approvals.holds_up(db, turn.id)
+    assert questions.answer(db, question, "a", 2.0, None) is not None
+    settling.settle(db, 2.0)
+    journal.hold(db, Claim(turn.id, boot, first=True, seen=NEVER), 2.0)
+    assert turns.park(db, claim, 1.0, child=True) == "waiting"
     children.report(db, helper.id, "brewed", 2.0)
     assert turns.end(db, child.id, "answered", 2.0, said="soup").parent is not None
     turns.bequeath(
         db, turn.id, [(turnrow.add_user_message(db, turn.id, "more", 2.0), "more", 2.0)], 2.0
     )
-    turns.stop(db, session, 2.0)
-    turns.stop(db, session, 2.0)
-    turns.stop(db, session, 2.0)
+    stops.stop(db, session, 2.0)
+    stops.stop(db, session, 2.0)
+    stops.stop(db, session, 2.0)
     beat(db)
+
+
+def press(db: sqlite3.Connection, turn_id: int, approval: str, question: str) -> None:
+    """What buttons do, and the messages that they stand under."""
+    (asked,) = outbox.enqueue(db, HERE, [Draft("sendMessage", {"text": "May I?"})], 1.0)
+    approvals.shown_as(db, approval, asked)
+    questions.shown_as(db, question, asked)
+    group = buttons.new_group()
+    ref = buttons.offer(db, HERE, "allow", approval, 1.0, group=group)
+    user = people.ensure_user(db, "telegram", "1", "Ada", 1.0)
+    assert isinstance(buttons.press(db, ref, HERE, user, 2.0), buttons.Button)
+    buttons.offer_again(db, ref)
+    buttons.withdraw(db, group)
+    buttons.prune(db, 3.0)
+    approvals.last(db, approval, user, 2.0)
+    ((grant, _),) = grants.of_user(db, HOME, user)
+    assert grants.revoke(db, grant)
+    assert questions.find(db, question) == questions.open_of(db, turn_id)
+    assert approvals.is_asked(db, approval)
 
 
 def beat(db: sqlite3.Connection) -> None:
@@ -222,7 +304,7 @@ def beat(db: sqlite3.Connection) -> None:
 
 
 def start(db: sqlite3.Connection) -> None:
-    outbox.recover(db)
+    sending.recover(db)
     recovery.take_over(db, 5.0)
     status.counts(db)
 
@@ -243,6 +325,7 @@ def test_every_statement_finds_its_rows_by_an_index(
     take_in(db)
     turn_id = work(db)
     remember(db, turn_id)
+    attach(db)
     send(db, turn_id)
     sum_up(db)
     wait(db)

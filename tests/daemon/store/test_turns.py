@@ -14,7 +14,7 @@ from agent.transcript import (
     ToolResult,
     User,
 )
-from daemon.store import boots, journal, outbox, people, turnrow, turns
+from daemon.store import boots, hopeless, journal, outbox, people, sending, stops, turnrow, turns
 from daemon.store.outbox import Draft
 from daemon.store.turnrow import TurnRow
 from daemon.store.values import Claim, Place
@@ -77,7 +77,7 @@ def test_a_turn_that_was_stopped_cannot_be_stepped(
 ) -> None:
     turn = begin(db, session)
     held = claim(db, turn, boot)
-    assert turns.stop(db, session, 3.0) == turns.Stopped((turn.id,))
+    assert stops.stop(db, session, 3.0) == stops.Stopped((turn.id,))
     with pytest.raises(journal.NotOurs):
         journal.hold(db, held, 4.0)
 
@@ -123,19 +123,19 @@ def test_a_turn_that_keeps_failing_is_given_up(
     db: sqlite3.Connection, session: str, boot: str
 ) -> None:
     turn = begin(db, session)
-    for _ in range(turns.MAX_ATTEMPTS):
-        assert turns.give_up_hopeless(db, 2.0) == []
+    for _ in range(hopeless.MAX_ATTEMPTS):
+        assert hopeless.give_up_hopeless(db, 2.0) == []
         claim(db, turn, boot)
         turns.recover(db)
-    assert [dead.turn.id for dead in turns.give_up_hopeless(db, 2.0)] == [turn.id]
+    assert [dead.turn.id for dead in hopeless.give_up_hopeless(db, 2.0)] == [turn.id]
     assert turns.open_turns(db) == []
 
 
 def test_age_alone_makes_a_dead_letter_too(db: sqlite3.Connection, session: str) -> None:
     """The two caps are joined by OR."""
     begin(db, session, now=1.0)
-    assert turns.give_up_hopeless(db, 1.0 + turns.MAX_AGE) == []
-    assert len(turns.give_up_hopeless(db, 2.0 + turns.MAX_AGE)) == 1
+    assert hopeless.give_up_hopeless(db, 1.0 + hopeless.MAX_AGE) == []
+    assert len(hopeless.give_up_hopeless(db, 2.0 + hopeless.MAX_AGE)) == 1
 
 
 # --- Every call has one result ---
@@ -163,7 +163,7 @@ def test_a_call_that_never_began_is_said_not_to_have_run(
     turn = begin(db, session)
     claim(db, turn, boot)
     journal.add_answer(db, turn.id, Answer("", (BASH,)), 3.0)
-    turns.stop(db, session, 4.0)
+    stops.stop(db, session, 4.0)
     assert journal.read_pages(db, turn.id).turn[-1].text == turns.NOT_RUN
 
 
@@ -230,7 +230,7 @@ def test_the_model_learns_what_did_not_reach_the_chat(db: sqlite3.Connection, se
     turns.end(db, turn.id, "answered", 2.0)
     outbox.enqueue(db, PLACE, [Draft("sendMessage", {"text": "x"})], 2.0, turn_id=turn.id)
     part = db.execute("SELECT id FROM outbox").fetchone()[0]
-    outbox.failed(db, part, "400 Bad Request: no")
+    sending.failed(db, part, "400 Bad Request: no")
     pages = journal.read_pages(db, begin(db, session, "two").id)
     assert "lost words" in pages.history[1].text
     assert "400 Bad Request: no" in pages.history[1].text

@@ -171,3 +171,46 @@ def test_a_group_that_moved_says_where() -> None:
     with pytest.raises(Refused) as caught:
         read_answer(400, json.dumps(body).encode())
     assert caught.value.migrate_to == -1001
+
+
+@pytest.mark.parametrize("status", [200, 400, 502])
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(400, Refused), (401, RefusedToken), (403, Refused), (429, TooMany), (500, ServerFailed)],
+)
+def test_the_answer_says_what_is_wrong_and_not_the_status(
+    status: int, code: int, error: type[ApiError]
+) -> None:
+    """Proxies change the status; a no is a no, with 200 too."""
+    body = {"ok": False, "error_code": code, "description": "because"}
+    with pytest.raises(error):
+        read_answer(status, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("0", 1.0),
+        ("-3", 1.0),
+        ('"7"', 1.0),
+        ("null", 1.0),
+        ("NaN", 1.0),
+        ("Infinity", module.LONGEST_WAIT),
+        ("1" + "0" * 400, module.LONGEST_WAIT),
+    ],
+)
+def test_a_wait_is_a_number_of_seconds_whatever_is_told(told: str, seconds: float) -> None:
+    """A number that no clock can count is a very long time, and no fault of ours."""
+    body = f'{{"ok":false,"error_code":429,"parameters":{{"retry_after":{told}}}}}'
+    with pytest.raises(TooMany) as caught:
+        read_answer(429, body.encode())
+    assert caught.value.retry_after == seconds
+
+
+async def test_a_method_that_the_server_does_not_know_is_no_refused_token(api: BotApi) -> None:
+    """An older Bot API server of one's own refuses the call, and the chat goes on."""
+    with pytest.raises(Refused) as caught:
+        await api.call("sendTelepathy", {})
+    assert not isinstance(caught.value, RefusedToken)

@@ -4,131 +4,44 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 
-from daemon.demo.botapi import BotApiServer
 from daemon.demo.faults import Fault
 from daemon.demo.forms import read_form
 from daemon.demo.servers import DemoServers
+from daemon.demo.sound import silence
 from daemon.spool import Spool
+from daemon.store import buttons, holding
 from daemon.store import outbox as rows
+from daemon.store.buttons import Button
 from daemon.store.db import Database
-from daemon.store.outbox import Draft
-from daemon.store.values import Place
+from daemon.store.sending import MAX_DOUBTS, Part, claim_next, recover
 from daemon.telegram import api as api_module
 from daemon.telegram import failure, media
-from daemon.telegram.api import BotApi, open_api
-from daemon.telegram.outbox import SHOW_HELD, Outbox, address
+from daemon.telegram.api import BotApi
+from daemon.telegram.outbox import Outbox, address
 from daemon.telegram.render import MAYBE_TWICE
-from daemon.telegram.upload import PIECE, Upload
-
-HERE = Place("telegram", "1000000001", "1")
-LABEL = MAYBE_TWICE.strip()
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(8) + struct.pack(">II", 640, 480) + bytes(100)
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool")
-
-
-@pytest.fixture
-async def api(demo: DemoServers) -> AsyncIterator[BotApi]:
-    demo.bot.user_says("/start", chat_id=1, user_id=1)
-    async with open_api(demo.bot.base_url, demo.bot.token) as opened:
-        yield opened
-
-
-@asynccontextmanager
-async def sending(
-    database: Database, boot: str, api: BotApi, spool: Spool
-) -> AsyncIterator[Outbox]:
-    sender = Outbox(database, boot, api.call, spool)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(sender.run)
-        yield sender
-        nursery.cancel_scope.cancel()
-
-
-@pytest.fixture
-async def sender(
-    database: Database, boot: str, api: BotApi, spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Outbox]:
-    monkeypatch.setattr(failure, "DOUBT_BACKOFF", 0.01)
-    async with sending(database, boot, api, spool) as started:
-        yield started
-
-
-def draft(spool: Spool, name: str, data: bytes) -> Draft:
-    return Draft(media.method_for(data), {}, spool.keep(data), name)
-
-
-def text(words: str) -> Draft:
-    return Draft("sendMessage", {"text": words})
-
-
-async def queue(database: Database, *drafts: Draft, at: float | None = None) -> None:
-    """As a turn's, so that the chat hears of what is refused."""
-
-    def enqueue(db: Any) -> None:
-        db.execute("INSERT INTO agents (id, name, created_at) VALUES ('a', 'a', 0)")
-        db.execute(
-            "INSERT INTO sessions (id, channel, account, chat, agent_id, created_at)"
-            " VALUES ('s', 'telegram', '1000000001', '1', 'a', 0)"
-        )
-        db.execute(
-            "INSERT INTO turns (id, ref, session_id, lane, cause, state, asked_at, created_at)"
-            " VALUES (1, 'r', 's', 's', 'update', 'ended', 0, 0)"
-        )
-        rows.enqueue(db, HERE, drafts, time.time() if at is None else at, turn_id=1)
-
-    await database.write(enqueue)
-
-
-def seen(bot: BotApiServer) -> list[tuple[str, str]]:
-    """What the chat shows: the kind of each message, and its name or its words."""
-    return [_seen(message.content) for message in bot.chat(1) if message.from_bot]
-
-
-def _seen(content: dict[str, Any]) -> tuple[str, str]:
-    if "photo" in content:
-        return "photo", content.get("caption", "")
-    if "document" in content:
-        return content["document"]["file_name"], content.get("caption", "")
-    return "text", content["text"]
-
-
-def shows(*messages: tuple[str, str]) -> Callable[[BotApiServer], bool]:
-    return lambda bot: seen(bot) == list(messages)
-
-
-async def ended(database: Database, sender: Outbox, spool: Spool) -> list[str]:
-    """Let the sender come to its end; gives the states of the rows, and nothing is left over."""
-    await sender.close(5.0)
-    assert list(spool.path.iterdir()) == []
-    return await states(database)
-
-
-async def states(database: Database) -> list[str]:
-    return await column(database, "state")
-
-
-async def errors(database: Database) -> list[str]:
-    return await column(database, "coalesce(error, '')")
-
-
-async def column(database: Database, which: str) -> list[str]:
-    def read(db: Any) -> list[str]:
-        return [row[0] for row in db.execute(f"SELECT {which} FROM outbox ORDER BY id").fetchall()]
-
-    return await database.read(read)
+from daemon.telegram.upload import PIECE, Attached, Upload
+from tests.daemon.telegram.filebench import (
+    HERE,
+    LABEL,
+    PNG,
+    draft,
+    ended,
+    errors,
+    queue,
+    seen,
+    sending,
+    shows,
+    states,
+    text,
+)
 
 
 async def test_files_and_texts_keep_their_order(
@@ -231,7 +144,7 @@ async def test_a_large_file_is_given_the_time_to_be_passed_on(
     path = tmp_path / "f"
     path.write_bytes(BIG)
     with path.open("rb") as file:
-        upload = Upload("document", "f", file)
+        upload = Upload((Attached("document", "f", file),))
         await api.call("sendDocument", {"chat_id": 1}, read_timeout=0.05, upload=upload)
     assert seen(demo.bot) == [("f", "")]
 
@@ -279,10 +192,10 @@ async def test_a_file_in_doubt_for_good_goes_when_the_sender_is_restarted(
 ) -> None:
     """Its task alone may be restarted, long before the next start of the process sweeps."""
     await queue(database, draft(spool, "t.txt", b"text"))
-    for _ in range(rows.MAX_DOUBTS - 1):
-        await database.write(rows.claim_next, rows.destination_of(HERE), boot, time.time())
-        await database.write(rows.recover)
-    await database.write(rows.claim_next, rows.destination_of(HERE), boot, time.time())
+    for _ in range(MAX_DOUBTS - 1):
+        await database.write(claim_next, rows.destination_of(HERE), boot, time.time())
+        await database.write(recover)
+    await database.write(claim_next, rows.destination_of(HERE), boot, time.time())
     async with sending(database, boot, api, spool) as sender:
         assert await ended(database, sender, spool) == ["unknown"]
     assert seen(demo.bot) == []
@@ -292,9 +205,9 @@ async def test_a_file_that_nobody_asks_for_is_not_held_for_ever(
     demo: DemoServers, database: Database, boot: str, api: BotApi, spool: Spool
 ) -> None:
     """One line says so, and the texts that were held with it are still there."""
-    long_ago = time.time() - rows.HOLD_AFTER - 60
+    long_ago = time.time() - holding.HOLD_AFTER - 60
     await queue(database, draft(spool, "t.txt", b"text"), text("done"), at=long_ago)
-    await database.write(rows.hold_old, time.time())
+    await database.write(holding.hold_old, time.time())
     await database.write(lambda db: db.execute("UPDATE outbox SET created_at = 1000"))
     async with sending(database, boot, api, spool) as sender:
         await demo.bot.wait_for(lambda bot: len(seen(bot)) == 1)
@@ -345,7 +258,7 @@ async def test_a_file_in_flight_at_a_kill_is_sent_once_more_under_a_label(
 ) -> None:
     """The row says that it was on its way, and the bytes are still there."""
     await queue(database, draft(spool, "t.txt", b"text"))
-    await database.write(rows.claim_next, rows.destination_of(HERE), boot, time.time())
+    await database.write(claim_next, rows.destination_of(HERE), boot, time.time())
     async with sending(database, boot, api, spool) as sender:
         await demo.bot.wait_for(shows(("t.txt", LABEL)))
         assert await ended(database, sender, spool) == ["sent"]
@@ -356,14 +269,16 @@ async def test_an_old_file_is_held_with_the_texts_and_keeps_its_bytes(
 ) -> None:
     """One line stands for all, and its button brings the file, too."""
     held = draft(spool, "t.txt", b"text")
-    await queue(database, held, text("done"), at=time.time() - rows.HOLD_AFTER - 60)
+    await queue(database, held, text("done"), at=time.time() - holding.HOLD_AFTER - 60)
     async with sending(database, boot, api, spool) as sender:
         await demo.bot.wait_for(lambda bot: len(seen(bot)) == 1)
         assert "2 message(s)" in seen(demo.bot)[0][1]
         assert await database.read(rows.files) == {held.file}
         button = demo.bot.chat(1)[-1].buttons[0]["callback_data"]
-        ref = button.removeprefix(SHOW_HELD)
-        assert await database.write(rows.show_held, HERE, ref, time.time()) == 2
+        pressed = await database.write(buttons.press, button, HERE, "ada", time.time())
+        assert isinstance(pressed, Button)
+        shown = await database.write(holding.show_held, HERE, pressed.payload, time.time())
+        assert shown == 2
         sender.wake(HERE)
         await demo.bot.wait_for(lambda bot: seen(bot)[1:] == [("t.txt", ""), ("text", "done")])
         assert await ended(database, sender, spool) == ["sent"] * 3
@@ -372,7 +287,7 @@ async def test_an_old_file_is_held_with_the_texts_and_keeps_its_bytes(
 def test_a_late_file_says_what_it_answers() -> None:
     """The line that a late text begins with is a late file's caption."""
     day = 86400.0
-    part = rows.Part(1, HERE, 1, media.PHOTO, {}, 1, 0, "plot it", 1.0, "key", "p.png")
+    part = Part(1, HERE, 1, media.PHOTO, {}, 1, 0, "plot it", 1.0, "key", "p.png")
     assert "caption" not in address(part, 60.0)
     assert address(part, day)["caption"].startswith('Re "plot it", 01 Jan 00:00 UTC:')
 
@@ -381,7 +296,7 @@ def test_a_caption_stands_below_the_labels() -> None:
     """Whatever has to be said about a file, its own words are still there."""
     day = 86400.0
     params = {"caption": "Sales by month"}
-    part = rows.Part(1, HERE, 1, media.PHOTO, params, 1, 1, "plot it", 1.0, "key", "p.png")
+    part = Part(1, HERE, 1, media.PHOTO, params, 1, 1, "plot it", 1.0, "key", "p.png")
     late = 'Re "plot it", 01 Jan 00:00 UTC:\n'
     assert address(part, 60.0)["caption"] == f"{MAYBE_TWICE}Sales by month"
     assert late in address(part, day)["caption"]
@@ -408,7 +323,7 @@ async def test_a_body_is_as_long_as_it_says_and_never_whole_in_memory(tmp_path: 
     path = tmp_path / "f"
     path.write_bytes(bytes(3 * PIECE + 1))
     with path.open("rb") as file:
-        upload = Upload("document", 'a"b', file)
+        upload = Upload((Attached("document", 'a"b', file),))
         params = {"chat_id": 1, "caption": "ü", "reply_markup": {"inline_keyboard": []}}
         headers = upload.headers(params)
         pieces = [piece async for piece in upload.body(params)]
@@ -490,11 +405,39 @@ def test_a_header_without_an_end_is_not_read_to_its_end(data: bytes) -> None:
         (png(0, 100), media.DOCUMENT),
         (png(10, 10) + bytes(media.PHOTO_BYTES), media.DOCUMENT),
         (b"%PDF-1.7", media.DOCUMENT),
+        (b"GIF89a" + bytes(20), media.ANIMATION),
+        (b"\0\0\0\x18ftypisom" + bytes(20), media.VIDEO),
+        (b"\0\0\0\x18ftypmp42" + bytes(20), media.VIDEO),
+        (b"\0\0\0\x18ftypM4A " + bytes(20), media.AUDIO),
+        (b"\0\0\0\x18ftypqt  " + bytes(20), media.DOCUMENT),
+        (b"\0\0\0\x18ftypheic" + bytes(20), media.DOCUMENT),
+        (silence(0.1), media.VOICE),
+        (silence(0.1).replace(b"OpusHead", b"\x01vorbis"), media.DOCUMENT),
+        (b"OggS", media.DOCUMENT),
+        (b"OggS" + bytes(22) + b"\xff", media.DOCUMENT),
+        (b"ID3\x04" + bytes(20), media.AUDIO),
+        (b"\xff\xfb\x90\x64" + bytes(20), media.AUDIO),
+        (b"\xff\xfe a text in UTF-16", media.DOCUMENT),
+        (b"\xff\xfb\xf0\x64", media.DOCUMENT),
+        (b"\xff\xfb", media.DOCUMENT),
     ],
 )
-def test_what_telegram_would_refuse_as_a_picture_is_a_document(data: bytes, method: str) -> None:
-    """By bytes, sides and ratio."""
+def test_what_bytes_are_decides_how_they_are_sent(data: bytes, method: str) -> None:
+    """By their beginning; pictures by sides and ratio, too. What is nothing else is a document."""
     assert media.method_for(data) == method
+
+
+def test_a_picture_that_is_not_shown_has_its_reason() -> None:
+    """Its size or its shape; what is no picture needs none."""
+    assert "more than 10,485,760 bytes" in media.unshown(png(10, 10) + bytes(media.PHOTO_BYTES))
+    assert media.unshown(png(2001, 100)).startswith("2001x100 pixels are not shown")
+    assert [media.unshown(data) for data in (png(10, 10), b"%PDF-1.7", b"GIF89a")] == [""] * 3
+
+
+@given(st.binary(max_size=60), st.sampled_from([b"", b"OggS", b"\xff", b"\0\0\0\x18ftyp", b"GIF8"]))
+def test_no_bytes_are_too_strange_to_be_sent(data: bytes, begin: bytes) -> None:
+    """Somehow everything is."""
+    assert media.method_for(begin + data) in media.FIELDS
 
 
 @pytest.mark.parametrize(
@@ -520,4 +463,5 @@ def test_what_telegram_cannot_take_is_refused_beforehand() -> None:
     """Nothing at all, and more than it takes."""
     assert media.refusal(b"x") == ""
     assert "empty" in media.refusal(b"")
-    assert "52,428,800" in media.refusal(bytes(media.DOCUMENT_BYTES + 1))
+    large = media.refusal(bytes(media.DOCUMENT_BYTES + 1))
+    assert all(words in large for words in ("52,428,801", "52,428,800", "split it"))

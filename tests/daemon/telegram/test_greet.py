@@ -12,10 +12,13 @@ from daemon.telegram.greet import greet, read_username
 async def test_the_bots_name_and_menu_are_settled(demo: DemoServers) -> None:
     names: list[str] = []
     async with open_api(demo.bot.base_url, demo.bot.token) as api:
-        await greet(api, {"help": "what I can do"}, names.append)
+        menus = {"default": {"help": "what I can do"}, "all_group_chats": {"stop": "stop it"}}
+        await greet(api, menus, names.append)
     assert names == ["famulus_demo_bot"]
-    assert demo.bot.calls[-1].params["commands"] == [
-        {"command": "help", "description": "what I can do"}
+    told = [call.params for call in demo.bot.calls if call.method == "setMyCommands"]
+    assert [(each["scope"], each["commands"]) for each in told] == [
+        ({"type": "default"}, [{"command": "help", "description": "what I can do"}]),
+        ({"type": "all_group_chats"}, [{"command": "stop", "description": "stop it"}]),
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -17,9 +18,11 @@ from daemon.demo.botapi import BotApiServer
 from daemon.demo.faults import Fault
 from daemon.demo.servers import DemoServers
 from daemon.spool import Spool
+from daemon.store import closed, holding
 from daemon.store import outbox as rows
 from daemon.store.db import Database
 from daemon.store.outbox import Draft
+from daemon.store.sending import MAX_WAIT, claim_next
 from daemon.store.values import Place
 from daemon.telegram import failure
 from daemon.telegram.api import (
@@ -40,13 +43,14 @@ from daemon.telegram.failure import (
     MAX_CUTS,
     TOKEN_BACKOFF,
     Again,
+    Close,
     Doubt,
     GiveUp,
     Move,
     after_failure,
     is_harmless,
 )
-from daemon.telegram.outbox import SHOW_HELD, Outbox
+from daemon.telegram.outbox import Outbox
 from daemon.telegram.render import MAYBE_TWICE
 
 
@@ -54,10 +58,18 @@ from daemon.telegram.render import MAYBE_TWICE
     ("error", "decision"),
     [
         (TooMany(7.0), Again(7.0)),
-        (TooMany(1e9), Again(rows.MAX_WAIT)),
+        (TooMany(1e9), Again(MAX_WAIT)),
         (RefusedToken(401, "Unauthorized"), Again(TOKEN_BACKOFF)),
         (Refused(400, "Bad Request: message text is empty"), GiveUp()),
-        (Refused(403, "Forbidden: bot was blocked by the user"), GiveUp()),
+        (Refused(403, "Forbidden: bot was blocked by the user"), Close("blocked")),
+        (Refused(403, "Forbidden: bot was kicked from the supergroup chat"), Close("kicked")),
+        (Refused(403, "Forbidden: bot is not a member of the channel chat"), Close("kicked")),
+        (Refused(400, "Bad Request: not enough rights to send text messages"), Close("rights")),
+        (Refused(400, "Bad Request: CHAT_WRITE_FORBIDDEN"), Close("rights")),
+        (Refused(400, "Bad Request: not enough rights to send photos to the chat"), GiveUp()),
+        (Refused(400, "Bad Request: TOPIC_CLOSED"), GiveUp()),
+        (Refused(400, "Bad Request: SLOWMODE_WAIT_30"), Again(30.0)),
+        (Refused(400, "Bad Request: slow mode is enabled"), Again(60.0)),
         (Refused(400, "group upgraded", -1001), Move("-1001")),
         (NotSent("no route"), Again(0.5)),
         (ServerFailed("502"), Doubt(failure.DOUBT_BACKOFF)),
@@ -86,6 +98,7 @@ def test_a_request_that_is_cut_off_every_time_is_given_up() -> None:
     [
         ("editMessageText", "Bad Request: message is not modified", True),
         ("editMessageText", "Bad Request: message to edit not found", False),
+        ("setMessageReaction", "Bad Request: REACTION_INVALID", True),
         ("answerCallbackQuery", "Bad Request: query is too old", True),
         ("sendMessage", "Bad Request: chat not found", False),
     ],
@@ -149,6 +162,13 @@ async def states(database: Database) -> list[str]:
         return [row[0] for row in db.execute("SELECT state FROM outbox ORDER BY id").fetchall()]
 
     return await database.read(read)
+
+
+async def until(database: Database, expected: list[str]) -> None:
+    """Wait for the rows to be in these states."""
+    with trio.fail_after(5):
+        while await states(database) != expected:  # noqa: ASYNC110  (rows ring no bell)
+            await trio.sleep(0.005)
 
 
 # --- Against a sender in our hands ---
@@ -229,7 +249,6 @@ async def test_parts_arrive_in_order_in_every_chat(
     ("fault", "first", "others"),
     [
         (Fault(method="sendMessage", status=429, retry_after=1), ["a", "b"], "sent"),
-        (Fault(method="sendMessage", status=403), ["b"], "failed"),
         (Fault(method="sendMessage", status=400), ["b"], "failed"),
         (Fault(method="sendMessage", status=500), [MAYBE_TWICE + "a", "b"], "sent"),
         (Fault.bad_gateway(method="sendMessage"), [MAYBE_TWICE + "a", "b"], "sent"),
@@ -255,6 +274,48 @@ async def test_a_failure_touches_only_its_own_message(
     assert await states(database) == [others, "sent", "sent"]
 
 
+async def test_a_chat_that_has_blocked_us_is_let_be(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    """One refusal ends all that waits there, and what comes after is not even tried."""
+    demo.bot.open_chat(1).blocked = True
+    await say(database, sender, 1, "a", "b", "c")
+    await say(database, sender, 2, "x")
+    await demo.bot.wait_for(shows(2, "x"))
+    await until(database, ["failed"] * 3 + ["sent"])
+    await say(database, sender, 1, "d")
+    await until(database, ["failed"] * 3 + ["sent", "failed"])
+    assert sum(call.params.get("chat_id") == 1 for call in demo.bot.calls) == 1
+
+
+async def test_an_answer_for_a_topic_that_is_gone_comes_in_the_chat_itself(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    """A deleted topic loses nothing."""
+    demo.bot.open_chat(-5, "supergroup", is_forum=True)
+    there = attrs.evolve(place(-5), topic="77")
+    await database.write(rows.enqueue, there, [Draft("sendMessage", {"text": "a"})], time.time())
+    sender.wake(there)
+    await demo.bot.wait_for(shows(-5, "a"))
+    await until(database, ["sent"])
+
+
+@pytest.mark.parametrize(
+    ("why", "tried"), [(closed.BLOCKED, True), (closed.KICKED, True), (closed.RIGHTS, False)]
+)
+async def test_a_chat_is_open_again_when_somebody_speaks_there(
+    demo: DemoServers, database: Database, sender: Outbox, why: str, *, tried: bool
+) -> None:
+    """But for one where rights are lacking: that is tried ten minutes later."""
+    demo.bot.open_chat(1)
+    here = place(1)
+    await database.write(closed.close, here, why, 1000.0)
+    assert await database.write(closed.heard_from, here, 1001.0) is tried
+    assert await database.write(closed.heard_from, here, 1000.0 + closed.TRY_AGAIN)
+    await say(database, sender, 1, "a")
+    await demo.bot.wait_for(shows(1, "a"))
+
+
 async def test_two_doubts_end_it_and_the_next_goes_on(
     demo: DemoServers, database: Database, sender: Outbox
 ) -> None:
@@ -271,7 +332,7 @@ async def test_what_an_earlier_run_was_sending_is_labelled(
     draft = [Draft("sendMessage", {"text": "a"})]
     await database.write(rows.enqueue, place(1), draft, time.time())
     claimed = rows.destination_of(place(1))
-    await database.write(rows.claim_next, claimed, boot, time.time())
+    await database.write(claim_next, claimed, boot, time.time())
     async with sending(database, boot, api.call):
         await demo.bot.wait_for(shows(1, MAYBE_TWICE + "a"))
 
@@ -348,18 +409,79 @@ async def test_an_answer_to_a_button_that_comes_too_late_is_no_trouble(
     assert await states(database) == ["sent"]
 
 
+async def asked(database: Database, sender: Outbox, text: str) -> str:
+    """A question with a button, which is queued; the name of its row."""
+    markup = {"inline_keyboard": [[{"text": "Yes", "callback_data": "x"}]]}
+    draft = Draft("sendMessage", {"text": text, "reply_markup": markup})
+    (ref,) = await database.write(rows.enqueue, place(1), [draft], time.time())
+    return ref
+
+
+async def amended(database: Database, sender: Outbox, ref: str, text: str) -> None:
+    await database.write(rows.amend, place(1), ref, {"text": text}, time.time())
+    sender.wake(place(1))
+
+
+async def test_what_was_sent_is_edited_by_the_row_that_sent_it(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    """Its number is looked up when the edit is sent; the buttons go."""
+    ref = await asked(database, sender, "May I?")
+    sender.wake(place(1))
+    await demo.bot.wait_for(lambda bot: len(bot.sent) == 1)
+    await amended(database, sender, ref, "Allowed.")
+    await demo.bot.wait_for(lambda bot: len(bot.sent) == 2)
+    message = demo.bot.chat(1)[-1]
+    assert (message.text, message.buttons) == ("Allowed.", [])
+    assert demo.bot.violations == []
+
+
+async def test_what_nobody_has_seen_is_never_shown_as_it_was(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    """A question that was answered before it could be sent is sent with its answer."""
+    ref = await asked(database, sender, "May I?")
+    await amended(database, sender, ref, "Allowed.")
+    await demo.bot.wait_for(lambda bot: len(bot.sent) == 1)
+    await sender.close(5.0)
+    assert [sent.text for sent in demo.bot.sent] == ["Allowed."]
+    assert demo.bot.chat(1)[-1].buttons == []
+
+
+async def test_an_edit_of_what_is_not_there_is_no_trouble(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    """The person has deleted the question, or it never arrived: then nothing is to be said."""
+    ref = await asked(database, sender, "May I?")
+    sender.wake(place(1))
+    await demo.bot.wait_for(lambda bot: len(bot.sent) == 1)
+    demo.bot.world.chats[1].messages.clear()
+    await amended(database, sender, ref, "Allowed.")
+    await demo.bot.wait_for(lambda bot: any(c.method == "editMessageText" for c in bot.calls))
+
+    def lose(db: Any) -> str:
+        (ref,) = rows.enqueue(db, place(1), [Draft("sendMessage", {"text": "?"})], time.time())
+        db.execute("UPDATE outbox SET state = 'failed' WHERE ref = ?", (ref,))
+        return ref
+
+    await amended(database, sender, await database.write(lose), "Allowed.")
+    await say(database, sender, 1, "done")
+    await demo.bot.wait_for(lambda bot: bot.texts(1) == ["done"])
+    await sender.close(5.0)
+    assert await states(database) == ["sent", "sent", "failed", "sent", "sent"]
+
+
 async def test_messages_of_days_ago_are_one_line_with_a_button(
     demo: DemoServers, database: Database, boot: str, api: BotApi
 ) -> None:
     old = [Draft("sendMessage", {"text": "old"})] * 3
-    long_ago = time.time() - rows.HOLD_AFTER - 60
+    long_ago = time.time() - holding.HOLD_AFTER - 60
     await database.write(rows.enqueue, place(1), old, long_ago)
     async with sending(database, boot, api.call):
         await demo.bot.wait_for(lambda bot: len(bot.texts(1)) == 1)
     assert "3" in demo.bot.texts(1)[0]
     (button,) = demo.bot.sent[0].params["reply_markup"]["inline_keyboard"][0]
-    assert button["callback_data"].startswith(SHOW_HELD)
-    assert len(button["callback_data"].encode()) <= 64
+    assert 0 < len(button["callback_data"].encode()) <= 64
 
 
 async def test_closing_lets_a_send_in_flight_arrive_and_begins_no_other(

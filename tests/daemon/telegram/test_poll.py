@@ -145,6 +145,10 @@ async def test_what_is_handed_out_twice_is_kept_once(demo: DemoServers, database
         Fault(method="getUpdates", status=200, body=b"{broken"),
         Fault(method="getUpdates", status=200, body=b'{"ok":true,"result":{}}'),
         Fault(method="getUpdates", status=200, body=b'{"ok":true,"result":[7]}'),
+        Fault(method="getUpdates", status=200, body=b'{"ok":true,"result":[{"message":{}}]}'),
+        Fault(method="getUpdates", status=200, body=b'{"ok":true,"result":null}'),
+        Fault(method="getUpdates", status=200, body=b'{"ok":false,"error_code":400}'),
+        Fault(method="getUpdates", status=301, body=b"moved"),
         Fault(method="getUpdates", status=429, retry_after=1),
     ],
 )
@@ -159,6 +163,40 @@ async def test_a_bad_poll_is_said_and_the_next_one_works(
         assert watched.states[0] != "polling"
         assert watched.states[-1] == "polling"
     assert await kept(database) == 1
+
+
+async def test_what_is_no_update_hides_no_other(demo: DemoServers, database: Database) -> None:
+    """Garbage would come again with the updates beside it, until they are confirmed."""
+    body = b'{"ok":true,"result":[7,{"update_id":5,"poll":{}},null,[],{"poll":{}},"x"]}'
+    demo.bot.faults.add(Fault(method="getUpdates", status=200, body=body))
+    async with polling(demo, database) as watched:
+        await demo.bot.wait_for(polls(2))
+    assert watched.states[0] == "polling"
+    assert await kept(database) == 2
+    assert demo.bot.calls[-1].params["offset"] == 6
+
+
+async def test_an_update_twice_in_one_answer_is_kept_once(
+    demo: DemoServers, database: Database
+) -> None:
+    """And one with the same number that says something else is another."""
+    update, other = b'{"update_id":5,"poll":{"id":"1"}}', b'{"update_id":5,"poll":{"id":"2"}}'
+    body = b'{"ok":true,"result":[' + b",".join([update, other, update, update]) + b"]}"
+    demo.bot.faults.add(Fault(method="getUpdates", status=200, body=body))
+    async with polling(demo, database):
+        await demo.bot.wait_for(polls(2))
+    assert await kept(database) == 2
+
+
+async def test_a_number_that_is_none_is_kept_as_no_number(
+    demo: DemoServers, database: Database
+) -> None:
+    """A text that no column can hold stands in its place, and is a part of the body alone."""
+    body = b'{"ok":true,"result":[{"update_id":"\\ud83d","poll":{}},{"update_id":5,"poll":{}}]}'
+    demo.bot.faults.add(Fault(method="getUpdates", status=200, body=body))
+    async with polling(demo, database):
+        await demo.bot.wait_for(polls(2))
+    assert await kept(database) == 2
 
 
 async def test_a_new_token_resumes_at_once(demo: DemoServers, database: Database) -> None:
@@ -229,6 +267,29 @@ async def test_a_poll_that_hangs_beyond_its_time_is_cut_off(
     poll = Poll(database, Deaf(), BOT, 0, lambda: None, lambda _state: None)  # type: ignore[arg-type]
     with pytest.raises(ApiError, match="cut off"):
         await poll._ask(None)
+
+
+async def test_a_server_that_cannot_hold_a_poll_is_not_asked_in_a_busy_loop(
+    database: Database, autojump_clock: object
+) -> None:
+    """Some answer at once that there is nothing; a minute is a hundred polls then, no million."""
+
+    class Hasty:
+        token = "1:x"
+        asked = 0
+
+        async def call(self, *_args: object, **_more: object) -> list[object]:
+            await trio.lowlevel.checkpoint()
+            self.asked += 1
+            return []
+
+    api = Hasty()
+    poll = Poll(database, api, BOT, 50, lambda: None, lambda _state: None)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(poll.run)
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+    assert 60 <= api.asked <= 60 / module.IDLE_DELAY + module.QUICK_ANSWERS + 1
 
 
 async def test_every_pause_feeds_the_watchdog_and_names_its_reason(

@@ -35,7 +35,34 @@ def test_unknown_fields_and_kinds_are_no_mistake() -> None:
 def test_the_caption_is_the_body_of_what_has_no_text() -> None:
     found = parse_update(message(text=None, caption="look", photo=[{"file_id": "x"}])).message
     assert found is not None
-    assert (found.body, found.attached) == ("look", ("photo",))
+    assert found.body == "look"
+    assert found.raw["photo"] == [{"file_id": "x"}]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"caption": 5, "media_group_id": [], "message_thread_id": "7", "is_topic_message": 1},
+        {"migrate_to_chat_id": 10**400, "photo": 7, "quote": "x", "reply_to_message": []},
+        {"from": {**ADA, "last_name": 5, "username": {}}},
+        {"chat": {**CHAT, "title": 7, "is_forum": "no"}},
+    ],
+)
+def test_what_is_wrong_beside_it_never_costs_the_text(wrong: dict[str, Any]) -> None:
+    found = parse_update(message(**wrong)).message
+    assert found is not None
+    assert (found.body, found.chat.id, found.topic) == ("hi", 5, "")
+
+
+@pytest.mark.parametrize("field", ["sender_chat", "forward_origin"])
+@pytest.mark.parametrize("value", [5, "x", [], False])
+def test_words_that_are_not_their_senders_own_stay_so_however_they_are_written(
+    field: str, value: Any
+) -> None:
+    """Such a field decides by being there: a command in a forward is nobody's."""
+    found = parse_update(message(**{field: value})).message
+    assert found is not None
+    assert getattr(found, field) == {}
 
 
 @pytest.mark.parametrize(
