@@ -45,6 +45,7 @@ DAEMON = (sys.executable, "-m", "daemon")
 START_TIMEOUT = 30.0
 END_TIMEOUT = 30.0
 LOOK_EVERY = 0.01  # at files, which ring no bell
+LOOK_AGAIN = 0.2  # at the database, which rings none either
 
 Tables = Mapping[str, Any]
 
@@ -109,9 +110,11 @@ class Rig:
         await self.until(lambda: self.bot.count("getUpdates") > polls, START_TIMEOUT)
 
     async def until(self, happened: Any, timeout: float = END_TIMEOUT) -> Any:
-        """Wait for a true `happened()`, looked at after every call of the bot, and give its value.
+        """Wait for a true `happened()`, and give its value.
 
-        Raises DaemonEnded if the daemon ends first, NeverHappened after `timeout` seconds.
+        It is looked at after every call of the bot, and a few times a second: no call tells of
+        what the daemon writes after its last one. Raises DaemonEnded if the daemon ends first,
+        NeverHappened after `timeout` seconds.
         """
         result: list[Any] = []
 
@@ -121,11 +124,18 @@ class Rig:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look, nursery.cancel_scope)
+            nursery.start_soon(self._ring)
             await self._exited()
             nursery.cancel_scope.cancel()
         if not result:
             raise DaemonEnded(f"the daemon ended with {await self.ended()}:\n{self.last_words()}")
         return result[0]
+
+    async def _ring(self) -> None:
+        """Have everybody who waits look again, until cancelled."""
+        while True:
+            await trio.sleep(LOOK_AGAIN)
+            self.bot.world.changes.tell()
 
     async def _exited(self) -> None:
         """Wait for the daemon's end, without reaping it."""

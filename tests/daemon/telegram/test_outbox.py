@@ -47,6 +47,7 @@ from daemon.telegram.failure import (
     Doubt,
     GiveUp,
     Move,
+    OutsideTopics,
     after_failure,
     is_harmless,
 )
@@ -67,7 +68,8 @@ from daemon.telegram.render import MAYBE_TWICE
         (Refused(400, "Bad Request: not enough rights to send text messages"), Close("rights")),
         (Refused(400, "Bad Request: CHAT_WRITE_FORBIDDEN"), Close("rights")),
         (Refused(400, "Bad Request: not enough rights to send photos to the chat"), GiveUp()),
-        (Refused(400, "Bad Request: TOPIC_CLOSED"), GiveUp()),
+        (Refused(400, "Bad Request: TOPIC_CLOSED"), OutsideTopics()),
+        (Refused(400, "Bad Request: message thread not found"), OutsideTopics()),
         (Refused(400, "Bad Request: SLOWMODE_WAIT_30"), Again(30.0)),
         (Refused(400, "Bad Request: slow mode is enabled"), Again(60.0)),
         (Refused(400, "group upgraded", -1001), Move("-1001")),
