@@ -1,10 +1,10 @@
 """The log: one event, one line of logfmt on standard error, and never a secret in it.
 
-structlog carries the events; the pipeline is a few plain functions from an event dictionary to a
-line. Every value is turned into text and redacted while it is still whole, then shortened, then
-escaped so that it cannot start a line of its own; the finished line is redacted once more. Records
-of the standard library's logging (httpx, httpcore, openai, ...) enter the same pipeline, and
-loggers that print URLs are silenced below WARNING, because the bot's token is part of every URL.
+A few plain functions make a line of an event and its values. Every value is turned into text and
+redacted while it is still whole, then shortened, then escaped so that it cannot start a line of its
+own; the finished line is redacted once more. Records of the standard library's logging (httpx,
+httpcore, openai, ...) go the same way, and loggers that print URLs are silenced below WARNING,
+because the bot's token is part of every URL.
 
 The level and the stream are the process's, set by `configure` and read at each call: loggers may
 be made at import time, before anything is configured. A call below the level costs one comparison.
@@ -22,12 +22,12 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final, TextIO
 
-from attrs import define, field
-from structlog import BoundLoggerBase, contextvars
-from structlog.typing import EventDict
+from attrs import define, field, frozen
 
 from daemon import redact
 
@@ -105,84 +105,85 @@ def catch_everything() -> None:
 # --- What the rest of the daemon calls ---
 
 
-class Logger(BoundLoggerBase):
+@frozen
+class Logger:
     """Events with values: `log.info("update stored", update=17)`.
 
     `exc_info` may be an exception, or True inside an `except` block.
     """
 
+    name: str
+
     def debug(self, event: str, **values: Any) -> None:  # noqa: ANN401 -- anything can be logged
         if _output.level <= LEVELS["debug"]:
-            self._proxy_to_logger("debug", event, **values)
+            _write(_line("debug", self.name, event, values))
 
     def info(self, event: str, **values: Any) -> None:  # noqa: ANN401
         if _output.level <= LEVELS["info"]:
-            self._proxy_to_logger("info", event, **values)
+            _write(_line("info", self.name, event, values))
 
     def warning(self, event: str, **values: Any) -> None:  # noqa: ANN401
         if _output.level <= LEVELS["warning"]:
-            self._proxy_to_logger("warning", event, **values)
+            _write(_line("warning", self.name, event, values))
 
     def error(self, event: str, **values: Any) -> None:  # noqa: ANN401
-        self._proxy_to_logger("error", event, **values)
+        _write(_line("error", self.name, event, values))
 
     def exception(self, event: str, **values: Any) -> None:  # noqa: ANN401
         """An error, with the traceback of the exception that is being handled."""
-        self._proxy_to_logger("error", event, **{"exc_info": True, **values})
+        self.error(event, **{"exc_info": True, **values})
 
 
 def get(name: str) -> Logger:
     """The logger of one module or task. Cheap, and usable before `configure`."""
-    return Logger(_Sink(), PIPELINE, {"logger": name})
+    return Logger(name)
+
+
+_ids: ContextVar[Mapping[str, object]] = ContextVar("log.ids", default=MappingProxyType({}))
 
 
 @contextmanager
 def bound(**ids: object) -> Iterator[None]:
     """Add `ids` (turn, chat, job) to every event of this task, and of tasks it starts, inside."""
-    with contextvars.bound_contextvars(**ids):
+    outside = _ids.set({**_ids.get(), **ids})
+    try:
         yield
+    finally:
+        _ids.reset(outside)
 
 
 def bind(**ids: object) -> None:
-    """As `bound`, until `unbind` or the end of the task."""
-    contextvars.bind_contextvars(**ids)
+    """As `bound`, until the end of the `bound` around it, or else of the task."""
+    _ids.set({**_ids.get(), **ids})
 
 
-def unbind(*names: str) -> None:
-    contextvars.unbind_contextvars(*names)
+# --- From an event to its line ---
 
 
-# --- The pipeline: event dictionary -> line ---
-
-
-def add_level(_: object, method: str, event: EventDict) -> EventDict:
-    event["level"] = method
-    return event
-
-
-def add_exception(_: object, __: str, event: EventDict) -> EventDict:
-    """Replace `exc_info` by the traceback as text, exception groups and causes included."""
-    error = event.pop("exc_info", None)
-    if error is True:
-        error = sys.exc_info()[1]
-    if isinstance(error, BaseException):
-        event["error"] = error
-        event["traceback"] = "".join(traceback.format_exception(error))
-    return event
-
-
-def render(_: object, __: str, event: EventDict) -> str:
+def _line(level: str, name: str, event: str, values: Mapping[str, object]) -> str:
     """The line, without its end. What could not be redacted is not written at all."""
-    level = event.get("level", "info")
-    pairs = [_pair(name, event.pop(name)) for name in FIRST if name in event]
-    pairs += [_pair(name, value) for name, value in event.items()]
+    fixed = {"level": level, "logger": name, "event": event}
+    told = {**_ids.get(), **_explained(values), **fixed}
+    pairs = [_pair(key, told.pop(key)) for key in FIRST if key in told]
+    pairs += [_pair(key, value) for key, value in told.items()]
     line = redact.redact(_shortened(_prefix(level) + " ".join(pairs), MAX_LINE))
     return WITHHELD if redact.found_in(line) else line
 
 
 WITHHELD: Final = "level=error event=withheld"
 
-PIPELINE: Final = (contextvars.merge_contextvars, add_level, add_exception, render)
+
+def _explained(values: Mapping[str, object]) -> Mapping[str, object]:
+    """`exc_info` replaced by the traceback as text, exception groups and causes included."""
+    if "exc_info" not in values:
+        return values
+    rest = {name: value for name, value in values.items() if name != "exc_info"}
+    error = values["exc_info"]
+    if error is True:
+        error = sys.exc_info()[1]
+    if not isinstance(error, BaseException):
+        return rest
+    return rest | {"error": error, "traceback": "".join(traceback.format_exception(error))}
 
 
 def _prefix(level: str) -> str:
@@ -239,27 +240,22 @@ def _shortened(text: str, limit: int) -> str:
 # --- Writing ---
 
 
-class _Sink:
-    """The end of the pipeline: writes finished lines to the process's stream."""
-
-    def msg(self, line: str) -> None:
-        """Write `line`. A stream that cannot be written loses it, and the loss is counted."""
-        with _output.lock:
-            stream = _output.stream or sys.stderr
-            missed = f"{_prefix('warning')}level=warning event=lost lines={_output.lost}\n"
-            try:
-                stream.write(f"{missed if _output.lost else ''}{line}\n")
-                stream.flush()
-            except (OSError, ValueError):  # disk full, reader gone; or the stream is closed
-                _output.lost += 1
-            else:
-                _output.lost = 0
-
-    debug = info = warning = error = msg
+def _write(line: str) -> None:
+    """Write `line`. A stream that cannot be written loses it, and the loss is counted."""
+    with _output.lock:
+        stream = _output.stream or sys.stderr
+        missed = f"{_prefix('warning')}level=warning event=lost lines={_output.lost}\n"
+        try:
+            stream.write(f"{missed if _output.lost else ''}{line}\n")
+            stream.flush()
+        except (OSError, ValueError):  # disk full, reader gone; or the stream is closed
+            _output.lost += 1
+        else:
+            _output.lost = 0
 
 
 class _StdlibHandler(logging.Handler):
-    """Passes records of the standard library's logging into the pipeline."""
+    """Passes records of the standard library's logging into the log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = get(record.name)

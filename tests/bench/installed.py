@@ -1,7 +1,7 @@
 """Runs a module as an installation would: without what only the tools for tests have brought.
 
-Some libraries import others where they find them (structlog and httpx look for rich, to print in
-colours), which costs a start a tenth of a second and 5 MB that no installation pays.
+Some libraries import others where they find them (httpx looks for rich, to print in colours), which
+costs a start time and memory that no installation pays.
 
     python -m tests.bench.installed MODULE [ARGUMENT ...]
 """

@@ -11,7 +11,7 @@ from tests.bench.installed import FOUND_BY_CHANCE
 from tests.bench.subjects import INSTALLED, ROOT
 
 SUBJECT = """\
-import sys, httpx, structlog
+import sys, httpx
 print(sys.argv[1:], [name for name in {names} if sys.modules.get(name)])
 """
 

@@ -64,7 +64,7 @@ def test_the_version_is_the_projects(capsys: pytest.CaptureFixture[str]) -> None
 
 
 HEAVY = {
-    *("trio", "cattrs", "attr", "structlog", "httpx", "openai", "sqlite_utils", "logging"),
+    *("trio", "cattrs", "attr", "httpx", "openai", "sqlite_utils", "logging"),
     "agent.context",  # and with it all that makes requests
 }
 

@@ -161,14 +161,21 @@ def test_bound_ids_are_on_every_line_inside(out: io.StringIO) -> None:
     ]
 
 
-def test_bind_and_unbind(out: io.StringIO) -> None:
-    """For code whose beginning and end are in different functions."""
-    log.bind(job="j")
-    log.get("x").info("a")
-    log.unbind("job")
+def test_what_is_bound_within_ends_with_it(out: io.StringIO) -> None:
+    """For what is known only after the beginning."""
+    with log.bound(turn=1):
+        log.bind(job="j")
+        log.get("x").info("a")
     log.get("x").info("b")
 
     assert [" job=j" in line for line in lines(out)] == [True, False]
+
+
+def test_no_value_takes_the_place_of_a_fixed_column(out: io.StringIO) -> None:
+    """A line's level is its own, whatever is logged under that name."""
+    log.get("x").info("e", level="error", logger="y")
+
+    assert lines(out) == ["level=info logger=x event=e"]
 
 
 async def test_tasks_keep_their_ids_apart(out: io.StringIO) -> None:
