@@ -7,6 +7,8 @@
 # Files. The workspace takes the place of the home directory; everything else that is not the
 # operating system is hidden by the executor, which lists the directories at each start.
 private-tmp
+# It leaves there what desktops keep in /tmp: the sockets of X and, for nosound to hide, of sound.
+blacklist /tmp/.X11-unix
 private-dev
 private-cwd
 disable-mnt

@@ -12,6 +12,8 @@ from tests.attacks.stacks import QUICK, Target
 
 pytestmark = pytest.mark.executor
 
+TRIES = 50  # of jobs beside one that does not always get to run
+
 
 # ---- other people's files ----
 
@@ -143,16 +145,22 @@ async def test_what_a_job_has_closed_is_open_for_the_next(target: Target, mode: 
 
 @pytest.mark.attack("14f")
 async def test_evidence_under_which_the_canary_changed_is_none(target: Target) -> None:
-    """A job that closes it again and again makes others wait for its end, and no more."""
+    """A job that closes it again and again makes others wait for its end, and no more.
+
+    On a busy machine it may not get to do so while another begins: then that is sound, and runs.
+    """
     canary = Path(target.running.settings.workspaces) / ".canary"
     busy = (
         "import os\nprint('up', flush=True)\nwhile True:\n"
         f"    try: os.chmod({str(canary)!r}, 0)\n    except OSError: pass\n"
     )
-    async with target.started(Job("python", busy, "closing", QUICK)):
-        result = await target.bash("echo ran", workspace="victim")
     believed = target.stack.isolation != "landlock"
-    assert (result.stdout == b"ran\n") is believed, result
+    async with target.started(Job("python", busy, "closing", QUICK)):
+        for _ in range(1 if believed else TRIES):
+            result = await target.bash("echo ran", workspace="victim")
+            assert (result.stdout == b"ran\n") is (result.reason == "exit"), result
+            if result.reason != "exit":
+                break
     assert result.reason in ({"exit"} if believed else {"denied", "executor_error"}), result
     await target.bash("true", workspace="closing")  # waits for the end of the job that closed it
     await target.answers()

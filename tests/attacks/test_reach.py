@@ -6,6 +6,10 @@ executor's own uid and one under another; each test ends with asking them what h
 
 from __future__ import annotations
 
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -211,6 +215,41 @@ async def test_sockets_with_a_path_are_out_of_reach(target: Target, canaries: Ca
         "    os.symlink(path, 'link')\n"
         "    attempt('link', lambda: connect('link'))\n"
         "os.unlink('link')\n"
+    )
+    assert await worked(target, canaries, code) == []
+
+
+@pytest.fixture(params=["X", "PulseAudio"])
+def desktop(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A socket where a desktop's servers listen; firejail leaves such in a /tmp of its own."""
+    if request.param == "X":
+        folder = Path("/tmp/.X11-unix")
+        existed = folder.exists()
+        folder.mkdir(0o1777, exist_ok=True)
+    else:
+        folder, existed = Path(tempfile.mkdtemp(prefix="pulse-", dir="/tmp")), False
+    path = folder / f"X{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        if not existed:
+            folder.chmod(0o777)
+        path.chmod(0o777)
+        yield str(path)
+    path.unlink()
+    if not existed:
+        folder.rmdir()
+
+
+@pytest.mark.attack("21b")
+async def test_a_desktops_sockets_are_out_of_reach(
+    target: Target, canaries: Canaries, desktop: str
+) -> None:
+    """Which anybody may write who sees them."""
+    code = (
+        "def connect():\n"
+        f"    with socket.socket(socket.AF_UNIX) as sock: sock.connect({desktop!r})\n"
+        "attempt('connect', connect)\n"
     )
     assert await worked(target, canaries, code) == []
 
