@@ -147,7 +147,7 @@ class BotApiServer:
         """Give the texts of the bot's messages that a chat shows now."""
         return [message.text for message in self.chat(chat_id) if message.from_bot]
 
-    async def wait_for(self, look: Callable[[BotApiServer], T], timeout: float = 5.0) -> T:
+    async def wait_for(self, look: Callable[[BotApiServer], T], timeout: float = 20.0) -> T:
         """Return the first true value of `look(self)`, looked at after every call.
 
         Raises NeverHappened, with an account of the last calls, after `timeout` seconds.
@@ -208,9 +208,10 @@ class BotApiServer:
             extra["caption"] = caption
         return self.user_says(None, user_id=user_id, document=document, **extra)
 
-    def user_edits(self, message: Message, text: str) -> int:
-        """Change a person's message."""
-        message.content = {**message.content, **_spoken(text), "edit_date": message.date}
+    def user_edits(self, message: Message, text: str, **extra: Any) -> int:  # noqa: ANN401 (as above)
+        """Change a person's message; the entities of the old words go with them."""
+        kept = {k: v for k, v in message.content.items() if k != "entities"}
+        message.content = {**kept, **_spoken(text), **extra, "edit_date": message.date}
         return self.push_edit(message)
 
     def push_edit(self, message: Message) -> int:

@@ -37,7 +37,9 @@ Hello! I am Famulus, and this is the offline demo model: a few fixed skills and 
 - ask me which colour: blue, red or green (and press a button, or say it)
 - read skill web-research; in the background: what is 6 * 7?
 - fetch https://example.org/; post https://example.org/: words (it asks whether it may)
-Any OpenAI-compatible model can take my place; FAMULUS_MODEL_BASE_URL tells where it is."""
+
+Any OpenAI-compatible model can take my place: FAMULUS_MODEL_NAME, FAMULUS_MODEL_BASE_URL and \
+FAMULUS_MODEL_KEY name it before the demo begins."""
 
 _GREETING = re.compile(
     r"(?i)(hello|hi|hey|help|/start|/help|good (morning|day|evening))\b[\s!.,?]*"

@@ -31,7 +31,7 @@ HTML_502 = b"""<html>\r
 """
 
 DESCRIPTIONS = {
-    400: "Bad Request: chat not found",
+    400: "Bad Request: message text is empty",
     401: "Unauthorized",
     403: "Forbidden: bot was blocked by the user",
     404: "Not Found",

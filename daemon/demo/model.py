@@ -100,7 +100,7 @@ class ModelServer:
             task_status.started(self.base_url)
         raise AssertionError("a server ends only by cancellation")
 
-    async def wait_for(self, look: Callable[[ModelServer], T], timeout: float = 5.0) -> T:
+    async def wait_for(self, look: Callable[[ModelServer], T], timeout: float = 20.0) -> T:
         """Return the first true value of `look(self)`, looked at after every request.
 
         Raises NeverHappened after `timeout` seconds.

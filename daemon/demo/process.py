@@ -52,6 +52,11 @@ class DaemonProcess:
     # Those that we ended, so that their end is not taken for an accident.
     _meant: set[subprocess.Popen[bytes]] = field(factory=set, init=False)
 
+    @property
+    def pid(self) -> int:
+        """The number of the daemon that runs now; 0 before the first."""
+        return self._popen.pid if self._popen is not None else 0
+
     def start(self) -> None:
         """Start it. Its output goes to the end of the log."""
         with self.place.log.open("ab") as log:

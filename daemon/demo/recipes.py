@@ -139,7 +139,7 @@ _FILES: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = (
         _with("python_environment_info"),
     ),
     (re.compile(rf"(?i)transcribe {_PATH}"), _with("transcribe_audio")),
-    (re.compile(rf"(?i)look at {_PATH}"), _with("view_file")),
+    (re.compile(rf"(?i)look at (?!(?:this|that|it|these|them)\b){_PATH}"), _with("view_file")),
     (re.compile(r"(?is)say aloud: (?P<text>.+)"), _with("speak")),
 )
 

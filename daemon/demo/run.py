@@ -45,6 +45,8 @@ EXIT_INTERRUPTED: Final = 130
 
 # From the start of the daemon to its first poll; budgeted at 0.5 s, a busy machine gets more.
 START_TIMEOUT: Final = 30.0
+# A daemon that is killed under the page is started again, unless it has lived for less than this.
+SHORT_LIFE: Final = 3.0
 
 ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -119,6 +121,7 @@ class Demo:
     died: DaemonDied | None = None
     neighbours: Neighbours | None = None
     process: DaemonProcess = field(init=False)
+    page: ChatPage | None = field(default=None, init=False)
     servers: DemoServers = field(init=False)
     sandbox: Sandbox = field(init=False)
     _nursery: trio.Nursery = field(init=False)
@@ -172,18 +175,31 @@ class Demo:
             )
         except NeverHappened:
             raise self.process.story(f"the daemon did not poll in {START_TIMEOUT:g} s") from None
+        self._tell_page(alive=True)
         self.sandbox = await find_sandbox(self.place.socket, self.place.log, logged)
 
     async def _watch(self) -> None:
+        began = trio.current_time()
         story = await self.process.watch()
-        if story is not None:
-            self.died = story
-            self._nursery.cancel_scope.cancel()
+        if story is None:
+            return
+        if self.page is not None and trio.current_time() - began > SHORT_LIFE:
+            self.terminal.say("the daemon was killed; it is started again")
+            await self.restart()
+            return
+        self.died = story
+        self._nursery.cancel_scope.cancel()
 
     async def restart(self) -> None:
         """Kill the daemon, start it again, and return when it is as it was."""
+        self._tell_page(alive=False)
         await self.process.kill()
         await self._start()
+
+    def _tell_page(self, *, alive: bool) -> None:
+        if self.page is not None:
+            self.page.alive = alive
+            self.servers.bot.world.changes.tell()
 
     async def _stop(self) -> None:
         code = await self.process.stop()
@@ -211,9 +227,11 @@ class Demo:
     async def show_page(self) -> NoReturn:
         """Serve the chat page until a signal comes, which here is an ordinary end."""
         about = {"model": self.setup.model_in_words, "code": str(self.sandbox)}
-        page = ChatPage(self.servers.bot, about)
+        kill, killed = trio.open_memory_channel[None](0)
+        page = self.page = ChatPage(self.servers.bot, about, kill)
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._restart_on, killed)
                 url = await nursery.start(partial(page.serve, port=self.web or 0))
                 for line in page_banner(url, self.place, keep=self.keep):
                     self.terminal.say(line)
@@ -222,6 +240,11 @@ class Demo:
             cause = f"the page cannot be served: {next(supervise.leaves(group))}"
             raise FamulusError(cause, "choose another --port, or none for a free one") from None
         raise AssertionError("a page is served until it is cancelled")
+
+    async def _restart_on(self, killed: trio.MemoryReceiveChannel[None]) -> None:
+        """Restart the daemon whenever somebody wants to see that."""
+        async for _wish in killed:
+            await self.restart()
 
     def _check_manners(self, bot: BotApiServer) -> None:
         """A daemon that breaks the rules of its servers has not played well."""

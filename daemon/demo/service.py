@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from daemon.demo.calls import Action, ApiError, Call
-from daemon.demo.world import Wire, World
+from daemon.demo.world import Wire, World, scope_key
 
 MAX_DOWNLOAD_BYTES = 20 * 1024 * 1024
 MAX_COMMANDS = 100
@@ -93,24 +92,25 @@ def set_my_commands(world: World, call: Call) -> bool:
             raise ApiError(400, "Bad Request: BOT_COMMAND_INVALID")
         if not 1 <= len(command["description"]) <= 256:  # noqa: PLR2004 (the reference's limit)
             raise ApiError(400, "Bad Request: BOT_COMMAND_DESCRIPTION_INVALID")
-    world.commands[_scope(call)] = commands
+    world.commands[scope_key(*_scope(call))] = commands
     return True
 
 
 def get_my_commands(world: World, call: Call) -> list[Wire]:
     """Give the menu of a scope and language."""
-    return world.commands.get(_scope(call), [])
+    scope, language = _scope(call)
+    return world.menu(scope, language)
 
 
 def delete_my_commands(world: World, call: Call) -> bool:
     """Remove the menu of a scope and language."""
-    world.commands.pop(_scope(call), None)
+    world.commands.pop(scope_key(*_scope(call)), None)
     return True
 
 
-def _scope(call: Call) -> str:
+def _scope(call: Call) -> tuple[Wire, str]:
     scope = call.params.get("scope") or {"type": "default"}
-    return json.dumps([scope, call.params.get("language_code", "")], sort_keys=True)
+    return scope, call.params.get("language_code", "")
 
 
 def set_webhook(world: World, call: Call) -> bool:

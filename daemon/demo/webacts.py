@@ -18,7 +18,10 @@ from daemon.demo.botapi import BotApiServer
 from daemon.demo.forms import Form, FormError, Upload, read_form
 from daemon.demo.world import Chat, Message, Wire
 
+# As Telegram's own clients: a longer text is sent in pieces of this length.
 MAX_TEXT: Final = 4096
+MAX_PIECES: Final = 30
+MAX_CAPTION: Final = 1024
 MAX_NAME: Final = 200
 # As Telegram's own clients: an album has at most ten items.
 MAX_FILES: Final = 10
@@ -26,7 +29,7 @@ PICTURES: Final = frozenset({"png", "jpg", "jpeg", "webp"})
 VOICES: Final = frozenset({"ogg", "oga", "opus"})
 
 _MARKS: Final = re.compile(
-    r"(?P<bot_command>(?<!\S)/[a-z0-9_]+(?:@\w+)?)|(?P<mention>(?<!\w)@\w{3,})"
+    r"(?P<bot_command>(?<!\S)/[a-z0-9_]++(?:@\w++)?(?![/<>]))|(?P<mention>(?<!\w)@\w{3,})"
     r"|(?P<url>https?://[^\s<>\"]*[^\s<>\".,:;!?)])"
 )
 
@@ -93,19 +96,24 @@ def perform(bot: BotApiServer, act: Act) -> Wire:
         raise BadAct(f"no such act: {act.kind}")
     if act.user not in bot.world.users or act.chat not in bot.world.chats:
         raise BadAct("no such person or chat")
+    if act.chat > 0 and act.chat != act.user:
+        raise BadAct("this chat is somebody else's")
     done = do(bot, act)
     bot.world.changes.tell()
     return done
 
 
 def _say(bot: BotApiServer, act: Act) -> Wire:
-    if len(act.text) > MAX_TEXT:
-        raise BadAct(f"a message has {MAX_TEXT} characters at most")
     if act.files:
         return _send_files(bot, act)
     if not act.text:
         raise BadAct("there is nothing to send")
-    _add(bot, act, {"text": act.text, **marks(act.text, "entities"), **_reply(bot, act)})
+    if len(act.text) > MAX_PIECES * MAX_TEXT:
+        raise BadAct(f"a text has {MAX_PIECES * MAX_TEXT} characters at most; attach it as a file")
+    replied = _reply(bot, act)
+    for begin in range(0, len(act.text), MAX_TEXT):
+        piece = act.text[begin : begin + MAX_TEXT]
+        _add(bot, act, {"text": piece, **marks(piece, "entities"), **replied})
     return {}
 
 
@@ -113,6 +121,8 @@ def _send_files(bot: BotApiServer, act: Act) -> Wire:
     """Send each as what it is, several as an album; the words go with the first."""
     if len(act.files) > MAX_FILES:
         raise BadAct(f"at most {MAX_FILES} files at once")
+    if len(act.text) > MAX_CAPTION:
+        raise BadAct(f"words that go with a file have {MAX_CAPTION} characters at most")
     contents = [_file(bot, act, number) for number in range(len(act.files))]
     if act.text:
         contents[0] |= {"caption": act.text, **marks(act.text, "caption_entities")}
@@ -127,7 +137,7 @@ def _send_files(bot: BotApiServer, act: Act) -> Wire:
 def _file(bot: BotApiServer, act: Act, number: int) -> Wire:
     upload = act.files[number]
     if not upload.data:
-        raise BadAct("a file is empty")
+        raise BadAct("Telegram takes no empty files")
     name = PurePosixPath(act.names[number] if number < len(act.names) else "file").name[-MAX_NAME:]
     stored = bot.world.add_file(upload.data, name, upload.content_type)
     if _suffix(name) in PICTURES and not act.as_files:
@@ -174,7 +184,9 @@ def _edit(bot: BotApiServer, act: Act) -> Wire:
     message = _own(bot, act)
     if not act.text or "text" not in message.content:
         raise BadAct("only texts can be edited, and not to nothing")
-    bot.user_edits(message, act.text[:MAX_TEXT])
+    if len(act.text) > MAX_TEXT:
+        raise BadAct(f"a message has {MAX_TEXT} characters at most")
+    bot.user_edits(message, act.text, **marks(act.text, "entities"))
     return {}
 
 
@@ -188,11 +200,11 @@ def _press(bot: BotApiServer, act: Act) -> Wire:
 
 
 def _stop(bot: BotApiServer, act: Act) -> Wire:
-    drafts = [draft for draft in bot.drafts if draft.chat_id == act.chat]
-    if not drafts:
+    draft = bot.world.chats[act.chat].draft
+    if draft is None:
         raise BadAct("nothing is being written")
     try:
-        bot.press_stop(drafts[-1])
+        bot.press_stop(draft)
     except ValueError as error:  # a draft without that button
         raise BadAct(str(error)) from None
     return {}

@@ -75,10 +75,16 @@ QUIET: Final = 15.0
 
 @define(eq=False)
 class ChatPage:
-    """The page over one Bot API server. `about` are lines of the side panel, by their names."""
+    """The page over one Bot API server. `about` are lines of the side panel, by their names.
+
+    Who receives from `kill` kills the daemon and starts it again, and keeps `alive` true meanwhile
+    to what is the case. Without it the page offers no such thing.
+    """
 
     bot: BotApiServer
     about: dict[str, str] = field(factory=dict)
+    kill: trio.MemorySendChannel[None] | None = None
+    alive: bool = True
     key: str = field(factory=partial(secrets.token_urlsafe, 18), repr=False)
     origin: str = ""
 
@@ -135,10 +141,20 @@ class ChatPage:
     async def _act(self, request: Request) -> Response:
         try:
             act = read_act(request.headers.get("content-type", ""), await request.body())
-            answer = perform(self.bot, act)
+            answer = self._kill() if act.kind == "kill" else perform(self.bot, act)
         except BadAct as error:
             return _plain(400, str(error))
         return Response(200, json.dumps(answer).encode(), headers=GUARDS)
+
+    def _kill(self) -> dict[str, str]:
+        """Have the daemon killed. Raises BadAct where that cannot be, or is under way."""
+        if self.kill is None:
+            raise BadAct("this daemon cannot be killed from here")
+        try:
+            self.kill.send_nowait(None)
+        except trio.WouldBlock:
+            raise BadAct("it is being started again just now") from None
+        return {}
 
     def _file(self, file_id: str) -> Response:
         stored = self.bot.world.files.get(file_id)
@@ -171,6 +187,8 @@ class ChatPage:
 
         def look() -> Entries | None:
             new = entries(self.bot.world, time.monotonic())
+            if self.kill is not None:
+                new["alive"] = json.dumps(self.alive)
             return None if new == shown else new
 
         try:
@@ -190,7 +208,7 @@ def shown_type(data: bytes) -> str:
 def _as_file(stored: StoredFile) -> tuple[str, str]:
     return (
         "content-disposition",
-        f"attachment; filename*=UTF-8''{quote(stored.name or 'file', safe='')}",
+        f"attachment; filename*=UTF-8''{quote(stored.name or 'file', safe='', errors='replace')}",
     )
 
 

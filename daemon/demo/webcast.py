@@ -22,6 +22,9 @@ def gather(bot: BotApiServer) -> None:
 
 
 def admit(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with all of them allowed to talk to the bot; the first is its owner."""
+    """The configuration with all of them allowed to talk to the bot; the first is its owner.
+
+    The page shows rich messages, so tables are sent as such.
+    """
     who = {"owner": USER_ID, "allowed_users": list(PEOPLE), "allowed_chats": [GROUP]}
-    return {**document, "telegram": {**document["telegram"], **who}}
+    return {**document, "telegram": {**document["telegram"], **who, "rich": "auto"}}

@@ -6,6 +6,7 @@ memory and synchronous, so a call takes effect in one step or not at all.
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any, TypeAlias
 
@@ -159,6 +160,11 @@ class Webhook:
     params: Wire = field(factory=dict)
 
 
+def scope_key(scope: Wire, language: str) -> str:
+    """The key of `World.commands`."""
+    return json.dumps([scope, language], sort_keys=True)
+
+
 @define(eq=False)
 class World:
     """Everything that one bot can see, and the records that tests read."""
@@ -179,6 +185,10 @@ class World:
     actions: list[Action] = field(factory=list)
     calls: list[Call] = field(factory=list)
     violations: list[Violation] = field(factory=list)
+
+    def menu(self, scope: Wire, language: str = "") -> list[Wire]:
+        """Give the commands that were set for a scope and language."""
+        return self.commands.get(scope_key(scope, language), [])
 
     def user(self, user_id: int) -> Wire:
         """Give a person's User object, who comes into being when first named."""

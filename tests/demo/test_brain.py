@@ -288,7 +288,9 @@ def test_a_file_is_made_and_sent() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["they plot a sine of the times", "do not loop forever, please"])
+@pytest.mark.parametrize(
+    "text", ["they plot a sine of the times", "do not loop forever, please", "look at this"]
+)
 def test_a_sentence_about_a_recipe_runs_nothing(text: str) -> None:
     """Only a message that is the request itself."""
     assert answer(text).calls == ()

@@ -196,7 +196,7 @@ async def test_waiting_ends_when_the_client_leaves() -> None:
         nursery.start_soon(client.get, "/")
         await waiting.wait()
         nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True), trio.fail_after(2):
+        with trio.CancelScope(shield=True), trio.fail_after(20):
             await ended.wait()
 
 
@@ -248,7 +248,7 @@ async def test_no_client_ends_the_server(raw: bytes) -> None:
     async with served(echo) as client:
         stream = await trio.open_tcp_stream("127.0.0.1", client.base_url.port or 0)
         async with stream:
-            with trio.fail_after(2), suppress(trio.BrokenResourceError):
+            with trio.fail_after(20), suppress(trio.BrokenResourceError):
                 await stream.send_all(raw)
                 await stream.send_eof()
                 while await stream.receive_some(1000):

@@ -62,7 +62,7 @@ async def test_the_library_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
     """The log tells when its tools are known; one that does not come up is told, not waited for."""
     log = tmp_path / "log"
     log.write_text(f'event="{LISTED}" server=library')
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         await library_is_open(log)
     log.write_text("nothing of it")
     monkeypatch.setattr(neighbours, "LIST_TIMEOUT", 0.0)

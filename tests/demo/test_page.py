@@ -148,6 +148,23 @@ def test_code_is_shown_as_code(page: Page) -> None:
     expect(page.get_by_role("button", name="Copy the code").last).to_be_visible()
 
 
+def test_a_table_is_shown_as_one(page: Page) -> None:
+    """It comes as a rich message, with what is in its cells."""
+    say(page, "Prices:\n\n| what | cost |\n|---|---|\n| **tea** | 3 |")
+    table = page.locator(".message.in table").last
+    expect(table.locator("th")).to_have_text(["what", "cost"])
+    expect(table.locator("td strong")).to_have_text("tea")
+
+
+def test_what_cannot_be_sent_is_said_before(page: Page, tmp_path: Path) -> None:
+    """An empty file is not taken, and the rest of what was chosen is."""
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "full.txt").write_text("words")
+    page.locator("#files").set_input_files([tmp_path / "empty.txt", tmp_path / "full.txt"])
+    expect(page.locator("#toast")).to_contain_text("empty.txt is empty")
+    expect(page.locator(".thumb-name")).to_have_text(["full.txt"])
+
+
 def test_an_album_is_uploaded(page: Page, tmp_path: Path) -> None:
     """Two pictures together, seen before they are sent, and one message for the eye."""
     picture = tmp_path / "picture.png"
@@ -221,6 +238,30 @@ def test_a_reply_and_a_correction(page: Page) -> None:
     page.get_by_role("textbox", name="Message").fill("what is 2 + 3?")
     page.keyboard.press("Enter")
     expect(page.locator(".message.out .bubble").last).to_contain_text("edited")
+
+
+def test_a_killed_daemon_goes_on_where_it_was(page: Page) -> None:
+    """In the middle of an answer: it comes back by itself, and the whole answer arrives once."""
+    say(page, "tell me a long story")
+    expect(page.locator(".message.draft")).to_contain_text("Long ago")
+    page.get_by_role("button", name="kill -9 the daemon").click()
+    expect(page.locator("#head-state")).to_contain_text("starting again")
+    ends = page.locator(".message.in .bubble", has_text="the end of the story")
+    before = ends.count()
+    expect(ends).to_have_count(before + 1)
+    say(page, "what is 2 * 21?")
+    expect(replies(page).last).to_contain_text("2 * 21 = 42")
+    expect(ends).to_have_count(before + 1)
+
+
+def test_what_was_there_before_is_not_new(page: Page) -> None:
+    """A page that is loaded again counts as unread what comes from then on."""
+    say(page, "what is 3 + 4?")
+    expect(replies(page).last).to_contain_text("3 + 4 = 7")
+    page.get_by_role("navigation", name="Chats").get_by_text("Ben").click()
+    page.reload()
+    expect(page.locator("[aria-current] .row-title")).to_have_text("Ben")
+    expect(page.locator(".badge")).to_have_count(0)
 
 
 def test_everything_can_be_reached_without_a_mouse(page: Page) -> None:

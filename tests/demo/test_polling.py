@@ -64,7 +64,7 @@ async def test_a_waiting_poll_is_answered_at_once(bot: Bot) -> None:
 
         @nursery.start_soon
         async def poll() -> None:
-            with trio.fail_after(2):
+            with trio.fail_after(20):
                 updates = await bot.ok("getUpdates", timeout=50)
             assert [u["message"]["text"] for u in updates] == ["hello"]
 
@@ -74,7 +74,7 @@ async def test_a_waiting_poll_is_answered_at_once(bot: Bot) -> None:
 
 async def test_a_poll_ends_empty_at_its_timeout(bot: Bot) -> None:
     """Nothing to tell is an empty list."""
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         assert await bot.ok("getUpdates", timeout=1) == []
 
 

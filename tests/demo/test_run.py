@@ -22,6 +22,7 @@ import pytest
 import trio
 from attrs import define, field
 
+from daemon.demo import run
 from daemon.demo.changes import Changes
 from daemon.demo.place import temporary_place
 from daemon.demo.play import Play, load, parse
@@ -285,6 +286,31 @@ async def test_the_page_is_served_until_a_signal_comes() -> None:
             assert address is not None
             await _say_on_the_page(address[0], "hello")
             await found.demo.servers.bot.wait_for(lambda bot: bot.texts(1) == ["echo: hello"])
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert found.codes == [0]
+
+
+async def test_a_daemon_killed_under_the_page_is_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By whomever it is killed; what is said afterwards is answered."""
+    monkeypatch.setattr(run, "SHORT_LIFE", 0.0)
+    with prepared() as found:
+        found.demo.web = 0
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def live() -> None:
+                found.codes.append(await _unwrapped(found.demo, None))
+
+            await found.screen.shows("http://127.0.0.1:")
+            bot, page = found.demo.servers.bot, found.demo.page
+            assert page is not None
+            os.kill(found.demo.process.pid, signal.SIGKILL)
+            await bot.wait_for(lambda _: not page.alive)
+            await bot.wait_for(lambda _: page.alive, 20)
+            bot.user_says("hello")
+            await bot.wait_for(lambda bot: bot.texts(1) == ["echo: hello"])
             os.kill(os.getpid(), signal.SIGTERM)
     assert found.codes == [0]
 

@@ -10,13 +10,14 @@ from typing import Any
 import httpx
 import pytest
 import trio
+import trio.testing
 from attrs import define, field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.demo import webapi, webcast
 from daemon.demo.servers import DemoServers
-from daemon.demo.webacts import ACTS, BadAct, marks, read_act
+from daemon.demo.webacts import ACTS, MAX_PIECES, MAX_TEXT, BadAct, marks, read_act
 from daemon.demo.webapi import ASSETS, ChatPage, shown_type
 from daemon.demo.webview import difference
 from daemon.demo.world import Message
@@ -143,6 +144,13 @@ async def test_a_file_that_is_no_picture_is_only_ever_saved(visitor: Visitor) ->
     assert (await visitor.http.get(f"file/{picture}")).headers["content-type"] == "image/png"
 
 
+async def test_a_name_with_half_a_character_does_no_harm(visitor: Visitor) -> None:
+    """JSON can name one; a header cannot carry it."""
+    stored = visitor.page.bot.add_file(b"data", "a\ud800.bin")
+    answer = await visitor.http.get(f"file/{stored}")
+    assert answer.headers["content-disposition"].endswith("a%3F.bin")
+
+
 def test_pictures_are_told_by_their_bytes() -> None:
     """Whatever a name or a sender says."""
     assert shown_type(b"RIFF1234WEBPVP8 ") == "image/webp"
@@ -164,13 +172,13 @@ class Events:
     _held: bytes = b""
 
     async def until(self, key: str) -> Any:
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while key not in self.values:
                 await self.take()
         return self.values[key]
 
     async def gone(self, key: str) -> None:
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while key in self.values:
                 await self.take()
 
@@ -236,6 +244,30 @@ async def test_a_draft_and_an_action_are_there_until_the_message(
         await seen.gone("action:1")
 
 
+async def test_commands_in_the_bots_texts_can_be_pressed(visitor: Visitor, bot: Bot) -> None:
+    """Telegram finds them, but not in code."""
+    await visitor.act("say", text="hello")
+    code = [{"type": "code", "offset": 14, "length": 5}]
+    await bot.ok("sendMessage", chat_id=ADA, text="/help and not /stop", entities=code)
+    async with events(visitor) as seen:
+        found = (await seen.until("message:1:2"))["entities"]
+    assert {"type": "bot_command", "offset": 0, "length": 5} in found
+    assert len(found) == 2
+
+
+async def test_a_chat_has_the_menu_of_its_kind(visitor: Visitor, bot: Bot) -> None:
+    """The narrowest that was set, else that for all."""
+
+    def menu(name: str) -> list[dict[str, str]]:
+        return [{"command": name, "description": "it"}]
+
+    await bot.ok("setMyCommands", commands=menu("all"))
+    await bot.ok("setMyCommands", commands=menu("here"), scope={"type": "all_group_chats"})
+    async with events(visitor) as seen:
+        assert await seen.until(f"commands:{ADA}") == menu("all")
+        assert await seen.until(f"commands:{GROUP}") == menu("here")
+
+
 entries = st.dictionaries(st.text(max_size=3), st.integers().map(str), max_size=5)
 
 
@@ -263,6 +295,12 @@ async def test_people_speak_in_their_chats_and_in_the_group(visitor: Visitor) ->
     assert theirs.sender["first_name"] == "Ben"
     assert theirs.content["entities"][0]["type"] == "mention"
     assert len(visitor.page.bot.world.updates) == 2
+
+
+@pytest.mark.parametrize("text", ["/etc/passwd", "a/b", "/ stop", "/x>"])
+def test_a_path_is_no_command(text: str) -> None:
+    """As with Telegram."""
+    assert marks(text, "entities") == {}
 
 
 def test_marks_count_utf16_units() -> None:
@@ -313,6 +351,26 @@ async def test_replies_and_corrections(visitor: Visitor, bot: Bot) -> None:
     assert (await visitor.act("edit", message=2, text="mine")).status_code == 400
 
 
+async def test_a_correction_has_the_marks_of_its_own_words(visitor: Visitor) -> None:
+    """Those of the old ones would lie beyond the new text."""
+    await visitor.act("say", text="see https://example.org/a and /help")
+    await visitor.act("edit", message=1, text="see")
+    assert "entities" not in chat(visitor, ADA)[0].content
+    await visitor.act("edit", message=1, text="/help")
+    (mark,) = chat(visitor, ADA)[0].content["entities"]
+    assert mark == {"type": "bot_command", "offset": 0, "length": 5}
+    assert (await visitor.act("edit", message=1, text="x" * 4097)).status_code == 400
+
+
+async def test_a_long_text_is_sent_in_pieces(visitor: Visitor) -> None:
+    """As Telegram's clients do it, nothing lost; the words for a file are not cut."""
+    text = "".join(f"{number} " for number in range(2500)).strip()
+    await visitor.act("say", text=text)
+    assert "".join(message.text for message in chat(visitor, ADA)) == text
+    assert [len(message.text) for message in chat(visitor, ADA)][:2] == [4096, 4096]
+    assert (await visitor.upload(["a.png"], text="x" * 1025)).status_code == 400
+
+
 async def test_a_button_is_pressed_by_whoever_presses_it(visitor: Visitor, bot: Bot) -> None:
     """The page is told which query to watch; a forged one is not passed on."""
     await visitor.act("say", chat=GROUP, text="hello")
@@ -325,6 +383,18 @@ async def test_a_button_is_pressed_by_whoever_presses_it(visitor: Visitor, bot: 
     assert forged.status_code == 400
 
 
+async def test_the_daemon_is_killed_once_at_a_time(visitor: Visitor) -> None:
+    """The page asks whoever can; a second wish while that happens is refused."""
+    assert (await visitor.act("kill")).status_code == 400
+    visitor.page.kill, wishes = trio.open_memory_channel[None](0)
+    assert (await visitor.act("kill")).text == "it is being started again just now"
+    async with events(visitor) as seen, trio.open_nursery() as nursery:
+        assert await seen.until("alive") is True
+        nursery.start_soon(wishes.receive)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await visitor.act("kill")).status_code == 200
+
+
 async def test_a_draft_can_be_stopped(visitor: Visitor, bot: Bot) -> None:
     """The update names the draft; with nothing being written there is nothing to stop."""
     visitor.page.bot.world.updates.allowed = ("message", "stopped_message_generation")
@@ -334,6 +404,8 @@ async def test_a_draft_can_be_stopped(visitor: Visitor, bot: Bot) -> None:
     assert (await visitor.act("stop")).status_code == 200
     last = visitor.page.bot.world.updates.first(10)[-1]
     assert last["stopped_message_generation"]["draft_id"] == 7
+    await bot.ok("sendMessage", chat_id=ADA, text="I think so.")
+    assert (await visitor.act("stop")).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -341,7 +413,8 @@ async def test_a_draft_can_be_stopped(visitor: Visitor, bot: Bot) -> None:
     [
         {"kind": "nothing"},
         {"kind": "say", "text": ""},
-        {"kind": "say", "text": "x" * 4097},
+        {"kind": "say", "text": "x" * (MAX_PIECES * MAX_TEXT + 1)},
+        {"kind": "say", "text": "in the chat of another", "user": BEN},
         {"kind": "say", "text": "x", "user": 99},
         {"kind": "say", "text": "x", "chat": 99},
         {"kind": "say", "text": "x", "reply_to": 99},

@@ -16,7 +16,7 @@ const TOGETHER = 300;
 const BUSY = { typing: "typing", upload_photo: "sending a picture", upload_document: "sending a file",
   record_voice: "recording", upload_voice: "sending a voice message" };
 const IDEAS = {
-  private: ["What can you do?", "plot a sine", "what is 17 * (3 + 4)?", "make a file hello.txt and send it",
+  private: ["What can you do?", "plot a sine", "tell me a long story", "what is 17 * (3 + 4)?", "make a file hello.txt and send it",
     "run python: print(sum(range(10)))", "post https://example.org/: hello"],
   group: ["What can you do?", "plot a sine", "my name is Ada"],
 };
@@ -66,13 +66,16 @@ function drawHead(chat) {
   avatar($("head-avatar"), isPrivate(chat) ? bot : chat);
   $("head-title").textContent = isPrivate(chat) ? bot.first_name : chat.title;
   const action = store.get(`action:${chat.id}`);
-  const busy = action || (store.get(`draft:${chat.id}`) ? "typing" : "");
+  const busy = running() && (action || (store.get(`draft:${chat.id}`) ? "typing" : ""));
   $("head-state").classList.toggle("busy", Boolean(busy));
   $("head-state").textContent = busy ? `${isPrivate(chat) ? "" : "Famulus is "}${BUSY[busy] || "busy"}…` : rest(chat);
 }
 
+const running = () => state.online && store.get("alive") !== false;
+
 function rest(chat) {
-  if (!state.online) return "the demo has ended, or is starting again";
+  if (!state.online) return "the demo has ended; the next one has another address";
+  if (!running()) return "killed; starting again…";
   if (isPrivate(chat)) return `bot · you are ${nameOf(store.user(chat.id))}`;
   return [...people(chat).map(nameOf), "Famulus"].join(", ");
 }
@@ -246,10 +249,25 @@ function drawAbout() {
   $("about").replaceChildren(...lines.flatMap(([name, words]) => [element("dt", "", name), element("dd", "", words)]));
 }
 
+async function kill() {
+  try {
+    await act({ kind: "kill" });
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+function drawKill() {
+  const alive = store.get("alive");
+  $("kill").hidden = alive === undefined;
+  $("kill-button").disabled = alive === false;
+}
+
 // From here on the page lives.
 
 $("scroll").addEventListener("scroll", () => { $("to-end").hidden = nearEnd(400); }, { passive: true });
 $("to-end").addEventListener("click", toEnd);
+$("kill-button").addEventListener("click", kill);
 $("back").addEventListener("click", () => {
   document.body.classList.remove("in-chat");
   $("chats").querySelector("[aria-current]")?.focus();
@@ -265,10 +283,12 @@ new ResizeObserver(() => { if (nearEnd()) toEnd(); }).observe($("composer"));
 function changed(_keys, whole) {
   if (whole) drawAbout();
   else if (!state.opened && chats().length) {
+    for (const { id } of chats()) state.seen.set(id, messages(id).at(-1)?.message_id || 0);
     const wanted = Number(location.hash.slice(1));
     open(store.chat(wanted) ? wanted : chats()[0].id);
     if (NARROW.matches && !wanted) document.body.classList.remove("in-chat");
   } else draw();
+  drawKill();
   answered();
 }
 

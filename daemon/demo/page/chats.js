@@ -30,7 +30,7 @@ export function avatar(holder, who) {
 
 /** One line about a message, for the list and for replies. */
 export function summary(message) {
-  const words = message.text || message.caption || "";
+  const words = message.text || message.caption || message.rich?.map((each) => each.text || "Table").join(" ") || "";
   const kinds = { photo: "🖼 Picture", document: "📎 ", voice: "🎤 Voice message", audio: "🎵 Audio" };
   for (const [kind, label] of Object.entries(kinds)) {
     if (!message[kind]) continue;

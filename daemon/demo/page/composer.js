@@ -6,6 +6,8 @@ import { act, store } from "./store.js";
 import { element, icon } from "./text.js";
 
 const MAX_FILES = 10;
+// What the demo's server takes in one request; Telegram's clients take more, and bots fetch less.
+const MAX_BYTES = 50e6;
 const $ = (id) => document.getElementById(id);
 const PICTURE = /^image\/(png|jpeg|webp)$/;
 
@@ -54,13 +56,25 @@ export class Composer {
     const what = this.edited
       ? { ...who, kind: "edit", message: this.edited.message_id }
       : { ...who, kind: "say", reply_to: this.reply?.message_id || 0 };
+    const kept = { ...who, words: this.text.value, files, reply: this.reply, edited: this.edited };
+    this.clear();
     try {
       await act(what, files);
     } catch (error) {
-      this.failed(error.message);
-      return;
+      this.failed(error.message || "The demo does not answer.");
+      this.restore(kept);
     }
-    this.clear();
+  }
+
+  /** Put back what could not be sent, before what was written meanwhile. */
+  restore({ chat, words, files, reply, edited }) {
+    if (chat !== this.state.chat) return;
+    const since = this.text.value;
+    if (edited) this.edit(edited);
+    else if (reply) this.answer(reply);
+    this.text.value = [words, since].filter(Boolean).join("\n");
+    if (files.length) this.add(files);
+    this.changed();
   }
 
   clear() {
@@ -125,10 +139,20 @@ export class Composer {
   }
 
   add(list) {
-    const added = [...list].map((file) => ({ file, url: PICTURE.test(file.type) ? URL.createObjectURL(file) : "" }));
+    const listed = [...list].filter((file) => this.fits(file));
+    const added = listed.map((file) => ({ file, url: PICTURE.test(file.type) ? URL.createObjectURL(file) : "" }));
     if (this.files.length + added.length > MAX_FILES) this.failed(`At most ${MAX_FILES} files at once.`);
     this.setFiles([...this.files, ...added].slice(0, MAX_FILES));
     this.text.focus();
+  }
+
+  /** Say of a file that cannot be sent why, in place of uploading it in vain. */
+  fits(file) {
+    const before = this.files.reduce((sum, each) => sum + each.file.size, 0);
+    if (!file.size) this.failed(`${file.name} is empty; Telegram takes no empty files.`);
+    else if (before + file.size > MAX_BYTES) this.failed(`${file.name} is too large: at most ${size(MAX_BYTES)} at once.`);
+    else return true;
+    return false;
   }
 
   setFiles(files) {
@@ -169,7 +193,7 @@ export class Composer {
   showCommands() {
     const list = $("commands");
     const typed = /^\/(\w*)$/.exec(this.text.value);
-    const all = (typed && store.get("commands")) || [];
+    const all = (typed && store.get(`commands:${this.state.chat}`)) || [];
     const found = all.filter((each) => each.command.startsWith(typed[1]));
     list.hidden = !found.length;
     list.replaceChildren(...found.map((each) => this.commandRow(each)));

@@ -74,7 +74,8 @@ function words(message, mine) {
   const text = message.text ?? message.caption ?? unknown(message);
   const holder = element("div", "words");
   holder.dir = "auto";
-  holder.append(rich(text, message.entities || message.caption_entities || []));
+  if (message.rich) holder.append(...message.rich.map(block));
+  else holder.append(rich(text, message.entities || message.caption_entities || []));
   const meta = element("span", "meta");
   if (message.edit_date) meta.append(element("span", "", "edited "));
   meta.append(element("time", "", clock(message.date)));
@@ -87,8 +88,31 @@ function words(message, mine) {
 }
 
 function unknown(message) {
-  if (message.rich_message) return message.rich_message.markdown || "";
+  if (message.rich) return " ";
   return ["photo", ...FILES].some((kind) => message[kind]) ? "" : "(this page cannot show such a message)";
+}
+
+/** A part of a rich message: a table, or words. */
+function block({ rows, text, entities }) {
+  if (!rows) {
+    const made = element("div", "block");
+    made.append(rich(text, entities));
+    return made;
+  }
+  const made = element("div", "table");
+  const table = element("table");
+  rows.forEach((row, number) => {
+    const line = element("tr");
+    for (const cell of row) {
+      const made = element(number ? "td" : "th");
+      made.append(rich(cell.text, cell.entities));
+      line.append(made);
+    }
+    table.append(line);
+  });
+  made.tabIndex = 0;
+  made.append(table);
+  return made;
 }
 
 function reactions(message) {
