@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from daemon.config_rules import Rule, _absolute, _between, _is_in, _sentence, _url
+from daemon.config_rules import Rule, absolute, between, is_in, sentence, url
 
 TRUST: Final = ("read-only", "all", "none")
 
@@ -43,14 +43,14 @@ def _problems(
         yield path, "expected a name of a-z, 0-9, - and single _, at most 24, a letter first"
     yield from ((path, problem) for problem in _as_a_whole(server))
     for key, rule in RULES.items():
-        if key in server and not any(_is_in(bad, f"{path}.{key}") for bad in except_for):
+        if key in server and not any(is_in(bad, f"{path}.{key}") for bad in except_for):
             expected = rule(server[key])
             if expected is not None:
                 yield f"{path}.{key}", _told(key, expected, server[key])
 
 
 def _told(key: str, expected: str, value: Any) -> str:  # noqa: ANN401  (a value of the document)
-    return f"expected {expected}" if key in {"env", "headers"} else _sentence(expected, value)
+    return f"expected {expected}" if key in {"env", "headers"} else sentence(expected, value)
 
 
 def _as_a_whole(server: Mapping[str, Any]) -> Iterator[str]:
@@ -97,11 +97,11 @@ def _plain(values: Mapping[str, Any]) -> list[str]:
 RULES: Final[Mapping[str, Rule]] = {
     "command": _command,
     "env": _env,
-    "cwd": _absolute,
-    "url": _url,
+    "cwd": absolute,
+    "url": url,
     "headers": _headers,
-    "timeout": _between(1, 3600),
-    "start_timeout": _between(1, 3600),
+    "timeout": between(1, 3600),
+    "start_timeout": between(1, 3600),
     "tools": _tools,
     "trust": _trust,
 }

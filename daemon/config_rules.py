@@ -51,12 +51,12 @@ def check(document: Mapping[str, Any], *, except_for: Collection[str]) -> dict[s
     """Problems by key path. Keys that are absent, or named in `except_for`, are not looked at."""
     found: dict[str, str] = {}
     for path, rule in RULES.items():
-        if any(_is_in(bad, path) for bad in except_for):
+        if any(is_in(bad, path) for bad in except_for):
             continue
         for value in _values(document, path.split(".")):
             expected = rule(value)
             if expected is not None:
-                found[path] = _sentence(expected, value)
+                found[path] = sentence(expected, value)
     return found
 
 
@@ -80,12 +80,12 @@ def warnings(config: Config) -> list[str]:
 def _warnings(config: Config) -> Iterator[str]:
     telegram = config.telegram
     yield from config_people.warnings(telegram)
-    for key, url in (
+    for key, address in (
         ("telegram.api_base_url", telegram.api_base_url),
         *((f"{path}.base_url", model.base_url) for path, model in config_models.models(config)),
         *((f"mcp.{name}.url", server.url or "") for name, server in config.mcp.items()),
     ):
-        if _in_clear(url):
+        if _in_clear(address):
             yield f"{key} is http and leaves this machine: keys and messages travel unencrypted"
     yield from config_models.key_warnings(config)
     yield from _search_warnings(config)
@@ -128,7 +128,7 @@ def _in_clear(url: str) -> bool:
     return parts.scheme == "http" and parts.hostname not in local
 
 
-def _is_in(bad: str, path: str) -> bool:
+def is_in(bad: str, path: str) -> bool:
     """Whether the problem at `bad` is at `path`, below it, or at a table that holds it."""
     return bad == path or bad.startswith((f"{path}.", f"{path}[")) or path.startswith(f"{bad}.")
 
@@ -141,7 +141,8 @@ def _values(document: Any, keys: list[str]) -> Iterator[Any]:  # noqa: ANN401 --
         yield from _values(document[keys[0]], keys[1:])
 
 
-def _sentence(expected: str, value: Any) -> str:  # noqa: ANN401
+def sentence(expected: str, value: Any) -> str:  # noqa: ANN401
+    """A problem in words: what a rule expected, and what is there instead."""
     from daemon.config_read import shown  # noqa: PLC0415 -- it imports this module
 
     return f"expected {expected}, found {shown(value)}"
@@ -155,7 +156,7 @@ def _one_of(*known: str) -> Rule:
     return lambda value: None if value in known else f"one of {words}"
 
 
-def _between(low: int, high: int) -> Rule:
+def between(low: int, high: int) -> Rule:
     expected = f"a number from {low} to {high}"
     return lambda value: None if low <= value <= high else expected
 
@@ -174,7 +175,7 @@ def _networks(value: list[str]) -> str | None:
 
 
 def _url_or_nothing(value: str) -> str | None:
-    return _url(value) if value else None
+    return url(value) if value else None
 
 
 def _zero_or_at_least(low: float) -> Rule:
@@ -205,24 +206,24 @@ def _word(value: str) -> str | None:
     return None if value.strip() == value != "" and value.isprintable() else "a name on one line"
 
 
-def _absolute(value: str) -> str | None:
+def absolute(value: str) -> str | None:
     fine = PurePosixPath(value).is_absolute() and value.isprintable()
     return None if fine else "an absolute path"
 
 
 def _socket(value: str) -> str | None:
     too_long = len(value.encode()) > MAX_SOCKET_PATH
-    return f"a path of at most {MAX_SOCKET_PATH} bytes" if too_long else _absolute(value)
+    return f"a path of at most {MAX_SOCKET_PATH} bytes" if too_long else absolute(value)
 
 
 def _state_dir(value: str) -> str | None:
     """Absolute, and short enough for the control socket that is made in it."""
     room = MAX_SOCKET_PATH - len("/control.sock")
     too_long = len(value.rstrip("/").encode()) > room
-    return f"a path of at most {room} bytes" if too_long else _absolute(value)
+    return f"a path of at most {room} bytes" if too_long else absolute(value)
 
 
-def _url(value: str) -> str | None:
+def url(value: str) -> str | None:
     return None if _is_plain_url(value) else "a URL such as https://host/path"
 
 
@@ -286,7 +287,7 @@ def _no_or_user_name(value: str) -> str | None:
 
 
 def _no_or_absolute(value: str) -> str | None:
-    return _absolute(value) if value else None
+    return absolute(value) if value else None
 
 
 def _window(value: int) -> str | None:
@@ -313,20 +314,20 @@ RULES: Final[Mapping[str, Rule]] = {
     "state_dir": _state_dir,
     "shutdown_grace": _above_zero,
     "log.level": _one_of(*LOG_LEVELS),
-    "telegram.api_base_url": _url,
+    "telegram.api_base_url": url,
     **config_server.RULES,
     **config_people.RULES,
-    "telegram.poll_timeout": _between(1, 50),
+    "telegram.poll_timeout": between(1, 50),
     "telegram.streaming": _one_of("auto", "drafts", "off"),
     "telegram.rich": _one_of("auto", "off"),
     "model.provider": _one_of(*PRESETS),
-    "model.base_url": _url,
+    "model.base_url": url,
     "model.name": _word,
     "model.connect_timeout": _above_zero,
     "model.read_timeout": _above_zero,
-    "model.max_attempts": _between(1, 20),
+    "model.max_attempts": between(1, 20),
     "model.context_window": _window,
-    "model.temperature": _between(0, 2),
+    "model.temperature": between(0, 2),
     "model.reasoning_effort": _one_of(*config_models.EFFORTS),
     "model.max_output_tokens": _at_least(1),
     **dict.fromkeys(("model.images", "model.documents"), _one_of("auto", "yes", "no")),
@@ -358,20 +359,20 @@ RULES: Final[Mapping[str, Rule]] = {
     "heartbeat.quiet_hours": _hours,
     "agent.while_busy": _one_of("queue", "steer", "interrupt"),
     "agent.max_turn_seconds": _above_zero,
-    "agent.concurrent_turns": _between(1, 1000),
-    "agent.dir": _absolute,
+    "agent.concurrent_turns": between(1, 1000),
+    "agent.dir": absolute,
     "executor.socket": _socket,
-    "executor.workspaces": _absolute,
+    "executor.workspaces": absolute,
     "executor.user": _user_name,
     "executor.daemon_user": _no_or_user_name,
     "executor.stack": _stack,
     "executor.require": _all_of(*CAPABILITIES),
-    "executor.python": _absolute,
+    "executor.python": absolute,
     "executor.skills": _no_or_absolute,
     "executor.jobs_at_once": _at_least(1),
     "executor.prefix": _prefix,
-    "executor.warm_boxes": _between(0, 64),
-    "executor.sessions": _between(0, 64),
+    "executor.warm_boxes": between(0, 64),
+    "executor.sessions": between(0, 64),
     "executor.session_idle_seconds": _above_zero,
     "executor.limits.wall_seconds": _above_zero,
     "executor.limits.cpu_seconds": _at_least(1),

@@ -221,6 +221,7 @@ class Daemon:
             fetch=self.fetcher.wake,
             models=config.model_names,
             forget=self.forgetter.wake,
+            discard=self.outbox.discard,
         )
 
     def _regranted(self) -> None:

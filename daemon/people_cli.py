@@ -50,14 +50,14 @@ def _add_people(verbs: Any, add_verb: Add, add_config_option: Callable[[Parser],
     actions = people.add_subparsers(metavar="ACTION", required=True)
     for name, summary in (
         ("list", "show who is answered, and who asks to be"),
-        ("remove", "answer somebody no more"),
+        ("remove", "answer somebody, or a group, no more"),
         ("role", "give somebody another role"),
     ):
         parser = add_verb(actions, name, _people, summary, "")
         add_config_option(parser)
         parser.set_defaults(action=name)
         if name != "list":
-            parser.add_argument("id", metavar="ID", help="their Telegram user id")
+            parser.add_argument("id", metavar="ID", help="their Telegram user id; a group's")
         if name == "role":
             parser.add_argument("role", metavar="ROLE", choices=ROLES, help="user or guest")
 
@@ -81,6 +81,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield "Nobody is answered in private."
     for each in found["people"]:
         yield f"{each['id']}  {each['role']}  {each['name'] or '-'}  (by {each['by']})"
+    for each in found.get("groups", ()):  # a daemon from before an upgrade tells of none
+        yield f"{each['id']}  group, for {each['members']}s  {each['title'] or '-'}  (by a button)"
     for each in found["asking"]:
         yield f"{each['id']}  asks to be let in: {each['name']}, code {each['code']}"
 

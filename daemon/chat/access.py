@@ -2,8 +2,8 @@
 
 Deny is the default: in a private chat the person must be listed, elsewhere the chat must be,
 whoever speaks there. The configuration says more than any row: what it lists is not changed by a
-pairing, and what it does not allow can only be added to, by the owner's word or by Telegram's (a
-group that has moved).
+pairing, and what it does not allow can only be added to, by the owner's word (people, groups) or by
+Telegram's (a group that has moved).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Access:
         """What the configuration says, which this is, with what rows add to it."""
         listed = self.people
         paired = {int(each): role for each, role in rows.paired.items() if int(each) not in listed}
-        moved = self._follow(rows.moves)
+        moved = self._follow(rows)
         groups = {chat: self._ruled(chat, origin, rows) for chat, origin in moved.items()}
         users = {each for each, role in paired.items() if role == roles.USER}
         people = listed | paired.keys()
@@ -136,17 +136,18 @@ class Access:
             known={name.casefold(): each for name, each in names if name},
         )
 
-    def _follow(self, moves: Mapping[int, int]) -> dict[int, int]:
+    def _follow(self, rows: Admissions) -> dict[int, int]:
         """The allowed chats and those that they have become, each with the one it was at first."""
-        found = {}
-        for origin in self.chats:
+        found: dict[int, int] = {}
+        for origin in (*self.chats, *rows.groups):
             chat: int | None = origin
             while chat is not None and chat not in found:
                 found[chat] = origin
-                chat = moves.get(chat)
+                chat = rows.moves.get(chat)
         return found
 
     def _ruled(self, chat: int, origin: int, rows: Admissions) -> Group:
-        group = self.groups.get(chat) or self.group(origin)
+        added = Group() if origin in self.chats else Group(members=rows.groups[origin])
+        group = self.groups.get(chat) or self.groups.get(origin) or added
         answer = rows.answers.get(chat, group.answer)
         return evolve(group, answer=answer, admins=rows.admins.get(chat))

@@ -22,8 +22,9 @@ from daemon.telegram.render import rendered
 
 ALLOW, ALLOW_HERE, DENY = "allow", "allow here", "deny"
 CHOOSE = "choose"
-CHOOSE_OR_SAY = "Choose, or answer in words. I wait for a day."
-SAY = "Answer in words. I wait for a day."
+CHOOSE_OR_SAY = "Choose, or answer in words{how}. I wait for a day."
+SAY = "Answer in words{how}. I wait for a day."
+IN_REPLY = ", in reply to this"  # in a group, where else the bot may not be shown them
 
 QUIET: dict[str, Any] = {"link_preview_options": {"is_disabled": True}}
 
@@ -65,8 +66,9 @@ def _offer(db: sqlite3.Connection, opened: Asked, kind: str, payload: str, group
 
 def inquiry(db: sqlite3.Connection, opened: Asked, asks: Inquiry) -> Draft:
     """The message that asks what the agent must know."""
-    text = put(asks.question, CHOOSE_OR_SAY if asks.choices else SAY)
-    (shown, *_) = rendered(text)
+    how = IN_REPLY if opened.address.place.in_group else ""
+    hint = (CHOOSE_OR_SAY if asks.choices else SAY).format(how=how)
+    (shown, *_) = rendered(put(asks.question, hint))
     params = {**shown, **QUIET}
     if asks.choices:
         group = buttons.new_group()

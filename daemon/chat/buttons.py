@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from daemon.chat import answering, approvals, asking, background, choosing, doors, remembered
+from daemon.chat import (
+    answering,
+    approvals,
+    asking,
+    background,
+    choosing,
+    doors,
+    remembered,
+    roles,
+)
 from daemon.chat.intake import CALLBACKS, CHANNEL, Pressed
 from daemon.chat.situation import Press, Situation
 from daemon.store import buttons, holding, outbox
@@ -24,6 +33,8 @@ DENIALS = {
     Denial.EXPIRED: "This button has expired.",
 }
 
+NOT_FOR_GUESTS = "This button is not for guests."
+
 Handler: TypeAlias = Callable[[Situation, Press], str]
 
 
@@ -38,6 +49,7 @@ def _show_held(situation: Situation, press: Press) -> str:
 HANDLERS: dict[str, Handler] = {
     "show held": _show_held,
     "pair": doors.answered,
+    doors.ALLOW_GROUP: doors.group_allowed,
     asking.ALLOW: approvals.allow,
     asking.ALLOW_HERE: approvals.allow_here,
     asking.DENY: approvals.deny,
@@ -51,6 +63,9 @@ HANDLERS: dict[str, Handler] = {
     "forget it": remembered.forget,
     "keep it": remembered.keep,
 }
+# What a guest may press. The others do what a command does that is not for guests; who was offered
+# them has been made one since.
+FOR_GUESTS = frozenset({"show held", asking.DENY, asking.CHOOSE})
 
 
 def press(situation: Situation, pressed: Pressed, account: str) -> None:
@@ -75,5 +90,8 @@ def _press(situation: Situation, pressed: Pressed) -> str:
     handler = HANDLERS.get(button.kind)
     if handler is None:  # of a later version of this program
         return DENIALS[Denial.UNKNOWN]
+    if speaker.role == roles.GUEST and button.kind not in FOR_GUESTS:
+        buttons.offer_again(situation.db, button.ref)
+        return NOT_FOR_GUESTS
     whose = button.place, button.payload, user, speaker
     return handler(situation, Press(*whose, pressed.message_id, button.ref))

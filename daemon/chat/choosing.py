@@ -108,8 +108,7 @@ def _settings_page(desk: Desk) -> Page:
     db = desk.situation.db
     now = policy(desk.situation, desk.place, desk.situation.while_busy)
     zone = people.zone(db, desk.user) or "as configured"
-    home = people.home(db, desk.place)
-    given = grants.of_user(db, home, desk.user)
+    given = _given(desk)
     shown = settings.get(db, desk.place, STREAMING) != OFF
     lines = [POLICIES[now], SHOWN if shown else UNSHOWN, f"Your time zone: {zone}. {ZONES}"]
     rows = [[_policy(desk, each, now, "settings") for each in POLICIES]]
@@ -119,11 +118,23 @@ def _settings_page(desk: Desk) -> Page:
         else [desk.key("As I write", STREAMING)]
     ]
     if given:
-        lines += ["", "Allowed for you in this chat without a question:"]
-        lines += [f"- {kind}" for _, kind in given]
+        lines += ["", "Allowed in this chat without a question:"]
+        lines += [f"- {each.kind}{_for_whom(each, desk)}" for each in given]
         lines.append("A button takes it back:")
-    rows += [[desk.key(f"✗ {kind}", "revoke", ref)] for ref, kind in given[:MOST_GRANTS]]
+    rows += [[desk.key(f"✗ {each.kind}", "revoke", each.ref)] for each in given[:MOST_GRANTS]]
     return Page("\n".join(lines), rows)
+
+
+def _given(desk: Desk) -> list[grants.Given]:
+    """The lasting permissions that are this person's to take back: the owner gives others, too."""
+    db, home = desk.situation.db, people.home(desk.situation.db, desk.place)
+    if people.is_owner(db, desk.user):
+        return grants.of_home(db, home)
+    return grants.of_user(db, home, desk.user)
+
+
+def _for_whom(given: grants.Given, desk: Desk) -> str:
+    return "" if given.kind.user in {"", desk.user} else f" (for {given.person})"
 
 
 def streaming_pressed(situation: Situation, press: Press) -> str:
@@ -146,6 +157,9 @@ def revoke(situation: Situation, press: Press) -> str:
 
 
 def model_command(situation: Situation, command: Command) -> None:
+    if (wanted := command.rest.strip()) in situation.models:
+        reply(situation, command.place, _choose_model(situation, command.place, wanted))
+        return
     desk = Desk(situation, command.place, situation.user(command.place, command.speaker))
     desk.send(_model_page(desk))
 
@@ -167,12 +181,16 @@ def _model_page(desk: Desk) -> Page:
 
 
 def model_pressed(situation: Situation, press: Press) -> str:
-    """A model was chosen for this chat; the first is that of all that have not chosen."""
-    models = situation.models
-    if press.payload not in models:
+    if press.payload not in situation.models:
         return NOT_THERE
-    first = press.payload == models[0]
-    settings.put(situation.db, press.place, MODEL, None if first else press.payload)
+    told = _choose_model(situation, press.place, press.payload)
     desk = Desk.at(situation, press)
     desk.turn_to(_model_page(desk), press)
-    return f"From the next message on: {press.payload}"
+    return told
+
+
+def _choose_model(situation: Situation, place: Place, name: str) -> str:
+    """A model was chosen for a chat; the first is that of all that have not chosen."""
+    first = name == situation.models[0]
+    settings.put(situation.db, place, MODEL, None if first else name)
+    return f"From the next message on: {name}"

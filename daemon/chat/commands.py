@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from agent import activity
 from daemon.chat import (
     approvals,
     background,
@@ -23,7 +22,7 @@ from daemon.chat import (
 )
 from daemon.chat.intake import Command, Said
 from daemon.chat.situation import Situation, reply
-from daemon.store import acks, compactions, people, status, stops, turnrow, turns, usage
+from daemon.store import compactions, people, status, turnrow, turns, usage
 from daemon.store.values import Place
 from daemon.telegram.live import draft_id
 
@@ -76,6 +75,10 @@ HELP_OWNER = """
 /pair CODE lets somebody in who was given that code, and /pair CODE guest as a guest."""
 HELP_GUEST = "Write to me as you would to a person. I can think along, calculate and read the web."
 
+NEW = "A new conversation. What was said before is out of my mind."
+NEW_GIVEN_UP = "What I asked above needs no answer any more."
+NEW_NOT_YOURS = "This conversation is the group's, and not a guest's to end."
+NEW_BUSY = "What I am doing I shall finish; /stop ends it."
 STEER_WHAT = "Say what I should know after the command: /steer use metres."
 
 
@@ -126,15 +129,25 @@ def _unknown(situation: Situation, command: Command) -> None:
 
 
 def _new(situation: Situation, command: Command) -> None:
-    session = people.ensure_session(situation.db, command.place, situation.now)
-    people.begin_again(situation.db, session)
-    reply(situation, command.place, "A new conversation. What was said before is out of my mind.")
+    """Begin a new conversation; what is asked of people in the old one has no answer in it."""
+    if command.speaker.role == roles.GUEST and command.place.in_group:
+        reply(situation, command.place, NEW_NOT_YOURS)
+        return
+    db, sentences = situation.db, [NEW]
+    session = people.ensure_session(db, command.place, situation.now)
+    may = _may_stop(situation, command, session)
+    if may and stopping.give_up(situation, command.place, session):
+        sentences.append(NEW_GIVEN_UP)
+    if turns.is_busy(db, session):
+        sentences.append(NEW_BUSY)
+    people.begin_again(db, session)
+    reply(situation, command.place, " ".join(sentences))
 
 
 def _stop(situation: Situation, command: Command) -> None:
     session = people.ensure_session(situation.db, command.place, situation.now)
     if _may_stop(situation, command, session):
-        _stop_in(situation, command.place, session)
+        stopping.stop(situation, command.place, session)
     else:
         reply(situation, command.place, "That is not yours to stop.")
 
@@ -145,23 +158,8 @@ def halt(situation: Situation, place: Place, draft: int) -> str:
     turn = turnrow.head(situation.db, session)
     if turn is None or draft_id(turn.ref) != draft:
         return "stopped before"
-    _stop_in(situation, place, session)
+    stopping.stop(situation, place, session)
     return "button"
-
-
-def _stop_in(situation: Situation, place: Place, session: str) -> None:
-    doing = _doing(situation, session)
-    stopped = stops.stop(situation.db, session, situation.now)
-    if not stopped.turns:
-        reply(situation, place, "There is nothing to stop.")
-        return
-    said = situation.said(stopped.turns[0])
-    situation.effects.dropped += stopped.turns
-    situation.effects.begun += stopped.freed
-    situation.effects.compact.append(session)
-    sentence = _stopped(stopped, doing)
-    stopping.conclude(situation.db, place, stopped, said, sentence, situation.now)
-    situation.effects.queued += [place, acks.beside(place)]
 
 
 def _may_stop(situation: Situation, command: Command, session: str) -> bool:
@@ -170,22 +168,6 @@ def _may_stop(situation: Situation, command: Command, session: str) -> bool:
         return True
     head = turnrow.head(situation.db, session)
     return head is not None and turnrow.role(situation.db, head.id) == roles.GUEST
-
-
-def _doing(situation: Situation, session: str) -> str:
-    """What the session is doing now, in words; '' if that has none."""
-    head = turnrow.head(situation.db, session)
-    if head is not None and head.waiting_for in {"approval", "question"}:
-        return "waiting for your answer"
-    calls = stops.under_way(situation.db, session)
-    return ", ".join(dict.fromkeys(activity.line(each).removesuffix(" ...") for each in calls))
-
-
-def _stopped(stopped: stops.Stopped, doing: str) -> str:
-    if stopped.background:
-        return f"Stopped in the background: {len(stopped.turns)}."
-    what = f"Stopped: {doing}." if doing else "Stopped."
-    return f"{what} Going on with what waits: {stopped.waiting}." if stopped.waiting else what
 
 
 def _steer(situation: Situation, command: Command) -> None:

@@ -90,10 +90,11 @@ def contents(message: Message, account: str) -> Contents:
     words = message.body.strip()
     reply = _reply(message, raw, account)
     origin = (_origin(raw.inner("forward_origin")),) if message.forward_origin is not None else ()
+    bot = (_via(raw.inner("via_bot")),) if message.via_bot is not None else ()
     after = tuple(_links(raw, message.body)) + tuple(_things(raw))
     return Contents(
         words,
-        (*reply.words, *origin),
+        (*reply.words, *origin, *bot),
         after,
         (*files_of(raw), *reply.files),
         forwarded=message.forward_origin is not None,
@@ -187,6 +188,12 @@ def _origin(origin: Fields) -> str:
     channel = "the channel " if origin.text("type") == "channel" and whose else ""
     source = f" from {channel}{whose}" if whose else ""
     return f"[Forwarded{source}{f', written {when}' if when else ''}]"
+
+
+def _via(bot: Fields) -> str:
+    """A result that the person has picked from another bot's list."""
+    name = line(bot.text("username"), NAME_LENGTH)
+    return f"[Written by another bot{f', @{name}' if name else ''}, which they have asked for it]"
 
 
 def _when(seconds: int | None) -> str:

@@ -11,12 +11,26 @@ from typing import Any, Final, TypeAlias
 
 from attrs import evolve
 
-from daemon.chat import roles
+from daemon.chat import menus, roles
 from daemon.chat.access import ADMINS, ALL, CHANNEL, MENTION, Access
+from daemon.chat.fields import line
 from daemon.chat.intake import Command, Knock, Moved, Standing
+from daemon.chat.menus import Key
 from daemon.chat.situation import Press, Situation, reply
 from daemon.errors import Refused
-from daemon.store import acks, admission, buttons, closed, outbox, pairing, people, sending, turns
+from daemon.store import (
+    acks,
+    admission,
+    buttons,
+    closed,
+    holding,
+    outbox,
+    pairing,
+    people,
+    sending,
+    turns,
+)
+from daemon.store.admission import Team
 from daemon.store.outbox import Draft
 from daemon.store.pairing import Pairing
 from daemon.store.values import Place
@@ -24,6 +38,7 @@ from daemon.store.values import Place
 Outcome: TypeAlias = str | Refused
 
 REFUSE: Final = "refuse"
+MOST_TITLE: Final = 80  # characters
 
 CODE = """\
 I answer only those whom my owner has let in. Tell them this code, and they can let you in:
@@ -43,8 +58,14 @@ WELCOME = "My owner has let you in: you can talk to me now. /help tells what I c
 WELCOME_GUEST = "My owner has let you in as a guest: you can talk to me now."
 
 UNINVITED = """\
-You have added me to the group {title}. I say nothing there, since it is not among the groups that \
-I answer. To change that, put {chat} into telegram.allowed_chats and restart me."""
+You have added me to the group {title} (id {chat}). I say nothing there, since it is not among the \
+groups that I answer.
+
+If you allow it, all its members can talk to me: as users, or as guests without code, files and \
+much of the budget. telegram.allowed_chats does the same."""
+ALLOWED = """\
+The group {title} (id {chat}) is answered now; its members are {role}s. /answer there says who of \
+them, and famulus people remove {chat} puts it out."""
 
 WRONG_CODE: Final = Refused(
     "no open code is that one",
@@ -55,6 +76,8 @@ NO_ROLE: Final = Refused("there is no such role to be given", "say user or guest
 
 # What one says to /answer, and the policy that it is.
 SAID: Final = {MENTION: MENTION, ALL: ALL, ADMINS: ADMINS, "admins": ADMINS}
+ALLOW_GROUP: Final = "allow group"
+NOT_OWNER: Final = "Only my owner lets people in."
 ANSWERS: Final = {
     MENTION: "I answer here when I am mentioned, replied to, or given a command.",
     ALL: "I answer every message here that Telegram shows me.",
@@ -70,6 +93,7 @@ def knock(situation: Situation, asked: Knock) -> str:
     found = pairing.knock(situation.db, asked.place, asked.name, situation.now)
     if found is None or not situation.owner:
         return "stranger"
+    closed.reopen(situation.db, asked.place)  # who had blocked us could not write
     reply(situation, asked.place, CODE.format(code=found.shown))
     _ask_owner(situation, found)
     _note(situation, "pairing asked for", user=asked.place.chat)
@@ -102,17 +126,22 @@ def _ask_owner(situation: Situation, found: Pairing) -> None:
 def answered(situation: Situation, press: Press) -> str:
     """The owner has pressed one of the buttons under a question of `_ask_owner`."""
     if press.speaker.role != roles.OWNER:
-        return "Only my owner lets people in."
+        return NOT_OWNER
     number, _, what = press.payload.partition(":")
     found = pairing.by_id(situation.db, int(number), situation.now)
     if found is None:
         return "That code is over."
     text = _settle(situation, found, what)
+    _show_outcome(situation, press, text)
+    return text
+
+
+def _show_outcome(situation: Situation, press: Press, text: str) -> None:
+    """Have the message that asked say what became of it, without its buttons."""
     if press.message_id:
         edit = Draft("editMessageText", {"message_id": int(press.message_id), "text": text})
         outbox.enqueue(situation.db, press.place, [edit], situation.now)
         situation.effects.queued.append(press.place)
-    return text
 
 
 def pair(situation: Situation, account: str, code: str, role: str = roles.USER) -> Outcome:
@@ -140,7 +169,7 @@ def _settle(situation: Situation, found: Pairing, what: str) -> str:
 
 
 def everybody(situation: Situation, account: str, access: Access) -> dict[str, Any]:
-    """Who is answered in private, by what right, and who asks to be."""
+    """Who is answered in private, by what right, who asks to be, and groups allowed by a button."""
     db, now = situation.db, situation.now
     listed = [
         {"id": str(each), "role": role, "name": "", "by": "the configuration"}
@@ -158,7 +187,9 @@ def everybody(situation: Situation, account: str, access: Access) -> dict[str, A
         for each in pairing.waiting(db, CHANNEL, account, now)
     ]
     people_ = [{**each, "name": names.get(each["id"], each["name"])} for each in (*listed, *rows)]
-    return {"people": people_, "asking": waits}
+    teams = admission.allowed_groups(db, CHANNEL, account)
+    groups = [{"id": chat, "title": team.title, "members": team.members} for chat, team in teams]
+    return {"people": people_, "asking": waits, "groups": groups}
 
 
 def roles_of(access: Access) -> dict[int, str]:
@@ -168,7 +199,9 @@ def roles_of(access: Access) -> dict[int, str]:
 
 
 def remove(situation: Situation, account: str, access: Access, person: str) -> Outcome:
-    """Answer somebody no more, who was let in; what they are waiting for ends."""
+    """Answer somebody no more, who was let in, or a group; what they are waiting for ends."""
+    if person.startswith("-"):
+        return _remove_group(situation, account, access, person)
     if refused := _not_paired(situation, account, access, person):
         return refused
     place = Place(CHANNEL, account, person)
@@ -178,6 +211,21 @@ def remove(situation: Situation, account: str, access: Access, person: str) -> O
     situation.effects.regranted = True
     _note(situation, "put out", user=person)
     return f"{person} is answered no more."
+
+
+def _remove_group(situation: Situation, account: str, access: Access, chat: str) -> Outcome:
+    place = Place(CHANNEL, account, chat)
+    if chat in {str(each) for each in access.chats}:
+        return Refused(
+            f"{chat} is answered because the configuration says so",
+            "change telegram.allowed_chats and restart",
+        )
+    if not admission.put_group_out(situation.db, place):
+        return Refused(f"no group with the id {chat!r:.30} was allowed", "see: famulus people list")
+    _fall_silent(situation, place)
+    situation.effects.regranted = True
+    _note(situation, "group put out", chat=chat)
+    return f"{chat} is answered no more."
 
 
 def change(situation: Situation, account: str, access: Access, person: str, role: str) -> Outcome:
@@ -213,7 +261,8 @@ def _fall_silent(situation: Situation, place: Place) -> None:
         ended = turns.end(situation.db, turn_id, "stopped", situation.now)
         situation.effects.dropped += [turn_id, *ended.dropped]
     for each in (place, acks.beside(place)):
-        sending.give_up(situation.db, outbox.destination_of(each), "the chat is answered no more")
+        to, error = outbox.destination_of(each), "the chat is answered no more"
+        situation.effects.unsent += sending.give_up(situation.db, to, error)
 
 
 def shut_out(situation: Situation, account: str, access: Access) -> None:
@@ -242,13 +291,16 @@ def follow(situation: Situation, moved: Moved) -> None:
     """Go on with a group where it has moved. What is unsent finds out by itself."""
     old, chat = moved.place, moved.chat
     people.move_chat(situation.db, old, chat)
+    holding.move(situation.db, old, chat)
     situation.effects.regranted = True
     _note(situation, "group moved", outcome="moved", chat=old.chat, to=chat)
 
 
 def stand(situation: Situation, standing: Standing) -> None:
-    """A chat was closed to us, or opened."""
+    """A chat was closed to us, or opened; one that has moved is closed, and we are where it is."""
     place = standing.place
+    if admission.has_moved(situation.db, place):
+        return
     if standing.why is None:
         closed.reopen(situation.db, place)
     else:
@@ -256,9 +308,47 @@ def stand(situation: Situation, standing: Standing) -> None:
         situation.effects.queued.append(place)  # what waits for it is given up
     _note(situation, "standing changed", chat=place.chat, closed=standing.why or "no")
     if standing.uninvited is not None and situation.owner:
-        title = f"“{standing.uninvited}”" if standing.uninvited else "without a name"
-        text = UNINVITED.format(title=title, chat=place.chat)
-        reply(situation, evolve(place, chat=situation.owner, topic=""), text)
+        _offer_group(situation, place, standing.uninvited)
+
+
+def _offer_group(situation: Situation, place: Place, title: str) -> None:
+    """Ask the owner about a group to which they have added us, unless they are being asked."""
+    db, now = situation.db, situation.now
+    owner, bundle = evolve(place, chat=situation.owner, topic=""), buttons.new_group()
+    asked = buttons.offered(db, owner, ALLOW_GROUP, now)
+    if any(each.startswith(f"{place.chat}:") for each in asked):
+        return
+
+    def key(text: str, role: str) -> Key:
+        payload = f"{place.chat}:{role}:{title}"
+        return Key(text, buttons.offer(db, owner, ALLOW_GROUP, payload, now, group=bundle))
+
+    rows = [[key("Allow this group", roles.USER)], [key("Allow it, for guests", roles.GUEST)]]
+    text = UNINVITED.format(title=_titled(title), chat=place.chat)
+    quiet = {"link_preview_options": {"is_disabled": True}}
+    params = {"text": text, "reply_markup": menus.keyboard(rows), **quiet}
+    outbox.enqueue(db, owner, [Draft("sendMessage", params)], now)
+    situation.effects.queued.append(owner)
+
+
+def _titled(title: str) -> str:
+    shown = line(title, MOST_TITLE)
+    return f"“{shown}”" if shown else "without a name"
+
+
+def group_allowed(situation: Situation, press: Press) -> str:
+    """The owner has pressed one of the buttons of `_offer_group`."""
+    if press.speaker.role != roles.OWNER:
+        return NOT_OWNER
+    chat, role, title = press.payload.split(":", 2)
+    place = evolve(press.place, chat=chat, topic="")
+    admission.let_group_in(situation.db, place, Team(line(title, MOST_TITLE), role), situation.now)
+    situation.effects.regranted = True
+    text = ALLOWED.format(title=_titled(title), chat=chat, role=role)
+    _show_outcome(situation, press, text)
+    reply(situation, place, ANSWERS[MENTION])
+    _note(situation, "group allowed", chat=chat, members=role)
+    return text
 
 
 def answer(situation: Situation, command: Command) -> None:

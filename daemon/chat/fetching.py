@@ -86,19 +86,17 @@ class Fetcher:
                     await woken.wait()
 
     async def _pending(self) -> list[Attachment]:
-        return await self.database.read(attachments.pending)
+        return await self.database.read(attachments.pending, frozenset(self._at_work))
 
     def _start_what_is_due(self, nursery: trio.Nursery, pending: list[Attachment]) -> float:
-        """Begin with the files whose time has come; seconds to that of the next."""
-        now, wait = time.time(), FAR
+        """Begin with the files whose time has come; seconds to the next look."""
+        now, wait = time.time(), FAR if len(pending) < attachments.MOST_PENDING else 0.0
         for each in pending:
-            if each.id in self._at_work or _is_behind(each, pending):
-                continue
             if each.not_before <= now or each.over:
                 self._at_work.add(each.id)
                 nursery.start_soon(self._attend_to, each)
             else:
-                wait = min(wait, each.not_before - now)
+                return min(FAR, each.not_before - now)  # the others are due later still
         return wait
 
     async def _attend_to(self, each: Attachment) -> None:
@@ -118,7 +116,7 @@ class Fetcher:
         if not found.over and found.key is None:
             async with self._places:
                 found = await self._fetch(found)
-        if found.over or found.key is None or _is_behind(found, await self._pending()):
+        if found.over or found.key is None or found.behind:
             return  # a file before it will wake us when it has its name
         await self._place(found)
 
@@ -229,21 +227,6 @@ class Fetcher:
     async def _discard(self, key: str) -> None:
         with trio.move_on_after(CLEANING, shield=True):
             await trio.to_thread.run_sync(views.discard, self.spool, [key])
-
-
-def _is_behind(each: Attachment, pending: list[Attachment]) -> bool:
-    """Whether a file waits for its name until one before it in its turn has got one.
-
-    So that the names of an album are in its order, whichever of its files comes first.
-    """
-    return (
-        each.state == "spooled"
-        and each.path is None
-        and any(
-            other.turn_id == each.turn_id and other.id < each.id and not (other.path or other.over)
-            for other in pending
-        )
-    )
 
 
 async def _is_free(files: FileClient, path: str) -> bool:

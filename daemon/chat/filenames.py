@@ -21,13 +21,15 @@ SUFFIX_BYTES = 20
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE
 )
-# What shells and Windows make of a character, and spaces at the ends.
-_AWKWARD = re.compile(r'[<>:"|?*\x7f]')
+# What shells and Windows make something of, and what nobody sees.
+_AWKWARD = re.compile('[<>:"|?*\x7f\xad\u200b\u2060-\u2065\ufeff]')
+# A name stands in brackets of ours where the model is told of it, which it must not end.
+_BRACKETS = str.maketrans("[]", "()")
 
 
 def plain_name(name: str) -> str:
     """A name as a file in the workspace may have it; never empty."""
-    whole = safe_name(_AWKWARD.sub("_", unicodedata.normalize("NFC", name)))
+    whole = safe_name(_AWKWARD.sub("_", unicodedata.normalize("NFC", name).translate(_BRACKETS)))
     whole = whole.lstrip(".- ") or "file"
     if _RESERVED.fullmatch(whole):
         whole = f"_{whole}"

@@ -8,6 +8,7 @@ from agent.sight import PDF
 from agent.text import shorten
 from agent.transcript import View
 from daemon.chat.fields import line
+from daemon.chat.speakers import INDENT
 
 MOST_HEARD = 8000  # characters of what was said in a recording
 WHY_LENGTH = 300
@@ -65,4 +66,6 @@ def _line(what: str, learnt: Learnt) -> str:
     said = shorten(learnt.heard.strip(), MOST_HEARD)
     if not said:
         return f"[They sent {what}{remark}; nothing is said in it]"
-    return f"[They sent {what}{remark}. What is said in it:]\n{said}"
+    # Set in, so that in a group nothing that is said begins a line like a speaker's name.
+    spoken = "\n".join(INDENT + each for each in said.splitlines())
+    return f"[They sent {what}{remark}. What is said in it:]\n{spoken}"

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
-from daemon.chat import answering, choosing, roles
+from daemon.chat import answering, choosing, roles, stopping
+from daemon.chat.contents import Contents
 from daemon.chat.intake import Corrected, Said
 from daemon.chat.situation import Situation, reply
 from daemon.store import (
@@ -25,8 +26,8 @@ from daemon.store import (
     corrections,
     overheard,
     people,
+    questions,
     sayings,
-    stops,
     turnrow,
     turns,
 )
@@ -40,6 +41,10 @@ COMMENT_SECONDS = 1.0
 WAITING = (
     "I am waiting for an answer to what I asked above, and shall read this after it."
     " /approve lets me go on, /deny forbids it, and /stop gives it up."
+)
+ASKED = (
+    "I am waiting for somebody else's answer to what I asked above, and shall read this after it."
+    " /stop gives it up."
 )
 FOLLOWS = "[They sent a file with it, which comes as their next message.]"
 RECALLED = "[What they reply to was saved as {where}]"
@@ -79,8 +84,9 @@ def hear(situation: Situation, said: Said, while_busy: str) -> int:
 def overhear(situation: Situation, said: Said) -> int | None:
     """Something that was said in a group to others: a part of what was said to us, or kept.
 
-    Only the first picture of an album has the caption that mentions us, and the forward that
-    belongs to a comment has no words of its own. Returns the turn that it went into.
+    Only one item of an album has the caption that mentions us, which is the last where clients put
+    that below; and the forward that belongs to a comment has no words of its own. Returns the turn
+    that it went into.
     """
     session = people.ensure_session(situation.db, said.place, situation.now)
     if turn := _join(situation, said, session):
@@ -88,7 +94,10 @@ def overhear(situation: Situation, said: Said) -> int | None:
     if said.kept:
         shown = [f"[{file.told}]" for file in said.contents.files if not file.replied]
         text = "\n".join([said.text, *shown])
-        overheard.keep(situation.db, said.place, text, situation.now)
+        row = overheard.keep(situation.db, said.place, text, situation.now)
+        if said.in_album:
+            piece = overheard.Piece(said.text, said.message_id, said.contents.files)
+            overheard.is_of_album(situation.db, row, said.gather_key, piece)
     return None
 
 
@@ -119,6 +128,11 @@ def _answer(situation: Situation, said: Said, session: str) -> int | None:
     if files:
         return _begin(situation, said, session)
     _keep_number(situation, said, turnrow.last_message(db, head.id))
+    if said.more and turnrow.get(db, head.id).state == "ready":
+        # The client has cut it, and what follows belongs to the answer. A turn that still runs, for
+        # other calls, is not taken away from its run.
+        turnrow.gather_on(db, head.id, situation.now + GATHER_SECONDS, said.gather_key)
+        situation.effects.begun.append(turnrow.get(db, head.id))
     return head.id
 
 
@@ -129,17 +143,15 @@ def _steer(situation: Situation, said: Said, session: str, while_busy: str) -> i
         return None
     works = head.state == "running" or head.waiting_for == "child"
     if approvals.holds_up(situation.db, head.id):
-        reply(situation, said.place, WAITING)
+        asked = questions.is_open(situation.db, head.id)
+        reply(situation, said.place, ASKED if asked else WAITING)
     elif _is_above(situation, said, head.id):
         return None
     elif works and while_busy == "steer" and not said.contents.files:
         _add(situation, said, head.id)
         return head.id
     elif works and while_busy == "interrupt":
-        stopped = stops.stop(situation.db, session, situation.now)
-        situation.effects.dropped += stopped.turns
-        situation.effects.queued.append(acks.beside(said.place))
-        situation.effects.begun += stopped.freed
+        stopping.interrupt(situation, said.place, session)
     return None
 
 
@@ -159,6 +171,7 @@ def _with_before(situation: Situation, said: Said) -> str:
 
 def _begin(situation: Situation, said: Said, session: str) -> int:
     waits = _waits_visibly(situation, session)
+    pieces = _heard_of_album(situation, said)
     turn = turns.create(
         situation.db,
         session,
@@ -172,10 +185,28 @@ def _begin(situation: Situation, said: Said, session: str) -> int:
         reply_to=(said.message_id or None) if said.place.in_group else None,
     )
     _note(situation, said, turn.id, turnrow.first_message(situation.db, turn.id))
+    for piece in pieces:
+        _add(situation, piece, turn.id)
     situation.effects.begun.append(turn)
     if waits:
         _acknowledge(situation, said, turn.id)
     return turn.id
+
+
+def _heard_of_album(situation: Situation, said: Said) -> list[Said]:
+    """The items of the same album that came before this one and were taken for talk."""
+    if not (said.in_album and said.place.in_group):
+        return []
+    kept = overheard.take_album(situation.db, said.place, said.gather_key)
+    return [
+        evolve(
+            said,
+            text=each.text,
+            message_id=each.message_id,
+            contents=Contents("", files=each.files),
+        )
+        for each in kept
+    ]
 
 
 def _waits_visibly(situation: Situation, session: str) -> bool:
@@ -211,7 +242,7 @@ def _join(situation: Situation, said: Said, session: str) -> int | None:
     if open_turn is not None:
         _add(situation, said, open_turn.id)
         if said.more:
-            turnrow.extend_gathering(situation.db, open_turn.id, situation.now + GATHER_SECONDS)
+            turnrow.gather_more(situation.db, open_turn.id, situation.now)
         elif (until := attachments.until(situation.db, open_turn.id)) is not None:
             turnrow.extend_gathering(situation.db, open_turn.id, until)
         else:
@@ -304,10 +335,11 @@ def correct(situation: Situation, said: Said, while_busy: str) -> tuple[str, int
         return _answer_anew(situation, said, turn, while_busy)
     if turn.state == "ended":
         return _answer_anew(situation, said, turn, while_busy)
+    again = _recalled(situation, said)
     if corrections.is_untouched(situation.db, turn.id):
-        _reword(situation, said, saying)
+        _reword(situation, again, saying)
     else:
-        _tell(situation, said, turn.id)
+        _tell(situation, again, turn.id)
     return "corrected", turn.id
 
 

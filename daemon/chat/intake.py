@@ -61,6 +61,7 @@ CALLBACKS = "callback queries"  # the destination of answers to buttons, which b
 CUT_UNITS = 4096
 # What is said of a guest's files in their place.
 UNSEEN = "[They sent {told}, which is not opened for guests; tell them so.]"
+ALBUM = "album "  # how the gather key of an album's items begins
 # Longer texts cannot come from Telegram, and no model would read them.
 MAX_TEXT = 100_000
 
@@ -98,6 +99,10 @@ class Said:
     kept: bool = False
     message_id: str = ""  # the network's number of it, in its chat
     contents: Contents = NOTHING
+
+    @property
+    def in_album(self) -> bool:
+        return self.gather_key.startswith(ALBUM)
 
 
 @frozen
@@ -207,6 +212,8 @@ def _read_edit(asked: Intake) -> Intake:
             return Corrected(asked)
         case TooLong() | Ignored():
             return asked
+        case Knock(place):
+            return Ignored("stranger", f"user {place.chat}")
         case _:
             return Ignored("edited command")
 
@@ -252,11 +259,14 @@ def _turned_away(message: Message, place: Place, access: Access) -> Knock | Igno
 
 
 def _moved(message: Message, place: Place, access: Access) -> Moved | None:
-    """The old chat says where to, and the new one from where; only Telegram writes either."""
+    """The old chat says where to, and the new one from where; only Telegram writes either.
+
+    A person's chat, whose id is positive, is neither of them.
+    """
     to, origin = message.migrate_to_chat_id, message.migrate_from_chat_id
-    if to is not None and message.chat.id in access.chats:
+    if to is not None and to < 0 and message.chat.id in access.chats:
         return Moved(evolve(place, topic=""), str(to))
-    if origin is not None and origin in access.chats:
+    if origin is not None and origin in access.chats and message.chat.id < 0:
         return Moved(evolve(place, chat=str(origin), topic=""), str(message.chat.id))
     return None
 
@@ -287,8 +297,9 @@ def _is_addressed(message: Message, account: str, access: Access, username: str 
 
 
 def _command(message: Message) -> re.Match[str] | None:
-    """The command that a message is; a caption or a forward is none."""
-    if message.text is None or message.forward_origin is not None:
+    """The command that a message is; a caption, or what somebody else has written, is none."""
+    foreign = message.forward_origin is not None or message.via_bot is not None
+    if message.text is None or foreign:
         return None
     return _COMMAND.fullmatch(message.text.strip()) if len(message.text) <= MAX_TEXT else None
 
@@ -311,7 +322,7 @@ def _said(message: Message, place: Place, speaker: Speaker, found: Contents) -> 
         speaker,
         found.text,
         message.asked_at,
-        f"album {album}" if album else f"text {speaker.external_id}",
+        f"{ALBUM}{album}" if album else f"text {speaker.external_id}",
         more=album is not None or len(message.body.encode("utf-16-le", "replace")) >= 2 * CUT_UNITS,
         forwarded=found.forwarded,
         message_id=str(message.message_id or ""),  # 0: it has none
@@ -346,7 +357,10 @@ def _read_press(query: CallbackQuery, account: str, access: Access) -> Intake:
         return Pressed(None, Speaker(str(sender.id), sender.name), query.id, query.data)
     if not access.permits(sender.id, message.chat):
         return Ignored("stranger", _who(sender, message.chat))
-    speaker = Speaker(str(sender.id), sender.name, access.role(sender.id, message.chat))
+    role = access.role(sender.id, message.chat)
+    if not _may_speak(sender.id, role, message.chat, access):
+        return Pressed(None, Speaker(str(sender.id), sender.name), query.id, query.data)
+    speaker = Speaker(str(sender.id), sender.name, role)
     place = Place(CHANNEL, account, str(message.chat.id), message.topic)
     return Pressed(place, speaker, query.id, query.data, str(message.message_id))
 

@@ -42,6 +42,10 @@ class Voice:
     instructions: str = ""
     zone: str = "UTC"
 
+    def there(self, zone: str) -> Voice:
+        """For somebody who has chosen a zone of their own; '' for those who have not."""
+        return evolve(self, zone=zone) if zone else self
+
     def today(self, now: float | None = None) -> dt.date:
         at = time.time() if now is None else now
         return dt.datetime.fromtimestamp(at, zoneinfo.ZoneInfo(self.zone)).date()
@@ -85,7 +89,7 @@ class Mind:
         Makes the snapshot if the period has none yet. A turn with a lane of its own (a helper, a
         heartbeat) is shown what its session was shown last, and a specialist nothing of the chat.
         """
-        voice = evolve(self.voice, zone=scope.zone) if scope.zone else self.voice
+        voice = self.voice.there(scope.zone)
         today = voice.today()
         holding = self.shelf.holding
         if specialist := holding.specialists.get(scope.specialist):
@@ -124,14 +128,15 @@ class Mind:
         pages = await self.database.read(journal.read_upcoming, session_id)
         if pages is None:
             return None
-        today = self.voice.today()
+        voice = self.voice.there(pages.zone)
+        today = voice.today()
         period = Period(session_id, pages.conversation, today.isoformat())
         text = pages.memory.of(period)
         if text is None:
             text, _ = await self._fresh(pages.address, today)
         in_group = pages.address.place.in_group
-        system = self.voice.system(self.shelf.holding, text, today, in_group=in_group)
-        return upcoming(pages, self.voice, system)
+        system = voice.system(self.shelf.holding, text, today, in_group=in_group)
+        return upcoming(pages, voice, system)
 
     async def _fresh(self, address: Address, today: dt.date) -> tuple[str, bool]:
         """A snapshot made now, and whether it says that the files could not be read.

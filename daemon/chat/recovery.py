@@ -11,6 +11,7 @@ from agent.transcript import Answer
 from daemon.chat import settling
 from daemon.chat.drafts import text_drafts
 from daemon.store import (
+    acks,
     approvals,
     attachments,
     children,
@@ -20,6 +21,7 @@ from daemon.store import (
     outbox,
     previews,
     questions,
+    turnrow,
     turns,
 )
 from daemon.store.turnrow import TurnRow
@@ -45,9 +47,11 @@ def take_over(db: sqlite3.Connection, now: float) -> Inheritance:
     """
     turns.recover(db)
     attachments.renew(db, now)
+    turnrow.gather_again(db, now)
     money.abandon(db, "interrupted by a restart", now)
     dead = hopeless.give_up_hopeless(db, now)
     told = [place for each in dead if (place := _tell(db, each, now)) is not None]
+    told += [acks.beside(place) for place in told]  # their reactions are taken back
     told += settling.settle(db, now)
     return Inheritance(turns.open_turns(db), [each.turn for each in dead], told)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NoReturn, TypeVar
 
 import trio
@@ -67,6 +67,10 @@ def nobody() -> None:
     """Nobody waits for it."""
 
 
+def leave(_files: Collection[str]) -> None:
+    """The next start removes them."""
+
+
 @define
 class Router:
     """Routes the updates of one account. `report` tells the state of the process in lines.
@@ -74,8 +78,8 @@ class Router:
     `access` is what the configuration says of who is answered; with what rows add to it, it is
     `current`, which is made anew for each batch, and within one by what changes it. `compact` is
     told of sessions that may have to be summed up, `fetch` that there are files to fetch,
-    `forget` that there is something to forget; `regranted` that `current` may have changed. The
-    first of the `models` is the configured one.
+    `forget` that there is something to forget, `discard` of files that nobody will be sent;
+    `regranted` that `current` may have changed. The first of the `models` is the configured one.
     """
 
     database: Database
@@ -93,6 +97,7 @@ class Router:
     regranted: Callable[[], None] = nobody
     models: tuple[str, ...] = ()
     forget: Callable[[], None] = nobody
+    discard: Callable[[Collection[str]], None] = leave
     current: Access = field(init=False)
     said: Callable[[int], Spoken] = nothing
     _suspicious: bool = False  # the last transaction did not end well: one of its rows is bad
@@ -158,6 +163,7 @@ class Router:
             self.lanes.dropped(turn_id)
         for place in dict.fromkeys(effects.queued):
             self.wake_outbox(place)
+        self.discard(effects.unsent)
         for session_id in effects.compact:
             self.compact(session_id)
         if effects.fetch:

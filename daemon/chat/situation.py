@@ -25,6 +25,7 @@ class Effects:
     reread: list[int] = Factory(list)  # turns that were given more to read
     dropped: list[int] = Factory(list)  # turns that were ended
     queued: list[Place] = Factory(list)  # places that something was queued for
+    unsent: list[str] = Factory(list)  # files of the spool that nobody will be sent any more
     compact: list[str] = Factory(list)  # sessions that may have to be summed up
     fetch: bool = False  # files were named that are to be fetched
     regranted: bool = False  # who is answered, or how, is another than before

@@ -116,7 +116,7 @@ def ask(  # noqa: PLR0913  (one of them is the clock)
         return Approval.GRANTED
     ref = approvals.ask(db, claim.turn_id, call.id, wish, now)
     draft = asking.permission(db, asking.Asked(ref, address, claim.turn_id, now), wish, whole)
-    drafts = [draft] if whole is None else [whole, draft]
+    drafts = replying([draft] if whole is None else [whole, draft], address)
     approvals.shown_as(db, ref, _enqueue(db, claim, address, drafts, now)[-1])
     return Approval.OPEN
 
@@ -176,7 +176,8 @@ def _inquire(  # noqa: PLR0913  (one of them is the clock)
     """Put a question of the model's to the chat; the call waits for its answer."""
     ref = questions.ask(db, claim.turn_id, call.id, inquiry, now)
     draft = asking.inquiry(db, asking.Asked(ref, address, claim.turn_id, now), inquiry)
-    questions.shown_as(db, ref, _enqueue(db, claim, address, [draft], now)[-1])
+    drafts = replying([draft], address)
+    questions.shown_as(db, ref, _enqueue(db, claim, address, drafts, now)[-1])
 
 
 def _enqueue(

@@ -44,11 +44,16 @@ def react(db: sqlite3.Connection, turn_id: int, place: Place, message_id: str, n
 
 
 def settle(db: sqlite3.Connection, turn_id: int, now: float) -> bool:
-    """The turn has begun, or never will: take its reaction back. True if that was queued."""
+    """The turn has begun, or never will: take its reaction back. True if that was queued.
+
+    In a group that has become another chat, messages have other numbers: it stays in the old one.
+    """
     made = db.execute(
-        "SELECT id, channel, account, chat, params, state = 'queued' AND attempts = 0 AS unsent"
-        " FROM outbox WHERE turn_id = ? AND method = ? ORDER BY id",
-        (turn_id, REACT),
+        "SELECT o.id, o.channel, o.account, o.chat, o.params, o.state = 'queued' AND o.attempts = 0"
+        " AS unsent FROM outbox AS o JOIN turns AS t ON t.id = o.turn_id JOIN sessions AS s"
+        " ON s.id = t.session_id WHERE o.turn_id = ?1 AND o.method = ?2 AND o.chat = ?3 || s.chat"
+        " ORDER BY o.id",
+        (turn_id, REACT, outbox.BESIDE),
     ).fetchall()
     if len(made) != 1:
         return False  # there is none, or it was taken back already

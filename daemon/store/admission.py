@@ -88,8 +88,29 @@ GROUPS = (
     "ALTER TABLE destinations ADD COLUMN closed_at REAL",
 )
 
+ALLOWED_GROUPS = (
+    # Groups that the owner has allowed by a button; `members` is the role of who has none.
+    """CREATE TABLE allowed_groups (
+        channel TEXT NOT NULL,
+        account TEXT NOT NULL,
+        chat TEXT NOT NULL,
+        title TEXT NOT NULL,
+        members TEXT NOT NULL CHECK (members IN ('user', 'guest')),
+        changed_at REAL NOT NULL,
+        PRIMARY KEY (channel, account, chat)
+    ) STRICT, WITHOUT ROWID""",
+)
+
 # What goes by a chat's id and comes along when that changes.
-OF_CHATS = ("group_rules", "group_admins", "overheard")
+OF_CHATS = ("group_rules", "group_admins", "overheard", "allowed_groups")
+
+
+@frozen
+class Team:
+    """A group as it was allowed: its title then, and the role of its members."""
+
+    title: str
+    members: str
 
 
 @frozen
@@ -101,6 +122,7 @@ class Admissions:
     answers: Mapping[int, str] = field(factory=dict)
     admins: Mapping[int, frozenset[int]] = field(factory=dict)
     names: tuple[tuple[str, int], ...] = ()
+    groups: Mapping[int, str] = field(factory=dict)  # the role of members, by chat
 
 
 def read(
@@ -118,6 +140,7 @@ def read(
         {int(chat): answer for chat, answer in _of_chats(db, "group_rules", "answer", whose)},
         _admins(db, whose, now),
         _names(db, channel, people),
+        {int(chat): role for chat, role in _of_chats(db, "allowed_groups", "members", whose)},
     )
 
 
@@ -185,6 +208,34 @@ def paired(db: sqlite3.Connection, channel: str, account: str) -> list[sqlite3.R
     ).fetchall()
 
 
+def let_group_in(db: sqlite3.Connection, place: Place, team: Team, now: float) -> None:
+    """Answer a group from now on."""
+    db.execute(
+        "INSERT OR REPLACE INTO allowed_groups VALUES (?, ?, ?, ?, ?, ?)",
+        (place.channel, place.account, place.chat, team.title, team.members, now),
+    )
+
+
+def put_group_out(db: sqlite3.Connection, place: Place) -> bool:
+    """Answer a group no more; False if no row said that it is."""
+    return bool(
+        db.execute(
+            "DELETE FROM allowed_groups WHERE channel = ? AND account = ? AND chat = ?",
+            (place.channel, place.account, place.chat),
+        ).rowcount
+    )
+
+
+def allowed_groups(db: sqlite3.Connection, channel: str, account: str) -> list[tuple[str, Team]]:
+    """The groups that the owner has allowed by a button, by their chats; the oldest first."""
+    rows = db.execute(
+        "SELECT chat, title, members FROM allowed_groups WHERE channel = ? AND account = ?"
+        " ORDER BY changed_at",
+        (channel, account),
+    )
+    return [(row["chat"], Team(row["title"], row["members"])) for row in rows.fetchall()]
+
+
 def rule(db: sqlite3.Connection, place: Place, answer: str, now: float) -> None:
     """The owner's word on whom a group is answered."""
     db.execute(
@@ -213,6 +264,15 @@ def move(db: sqlite3.Connection, old: Place, new_chat: str) -> None:
             f"UPDATE OR IGNORE {table} SET chat = ? WHERE channel = ? AND account = ? AND chat = ?",
             (new_chat, *where),
         )
+
+
+def has_moved(db: sqlite3.Connection, place: Place) -> bool:
+    """Whether a group goes by another id now."""
+    row = db.execute(
+        "SELECT 1 FROM moves WHERE channel = ? AND account = ? AND chat = ?",
+        (place.channel, place.account, place.chat),
+    )
+    return row.fetchone() is not None
 
 
 def align(db: sqlite3.Connection, channel: str, account: str, listed: Mapping[str, str]) -> None:

@@ -11,8 +11,9 @@ What the model is told of a file is appended to its message when the file is set
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from attrs import frozen
 
@@ -57,6 +58,7 @@ PATIENCE = 600.0
 # Runs at a file that brought nothing, before it is given up: one that takes the process down must
 # not do so for ever.
 MAX_ATTEMPTS = 8
+MOST_PENDING = 200  # rows that one look for work brings
 
 UNFETCHED = "[They sent {told}. It could not be fetched: {why}]"
 CROWDED = "[It is not shown: this message shows as much as one may already.]"
@@ -65,7 +67,17 @@ TOO_OFTEN = "it was tried too often"
 
 _OPEN = "state IN ('named', 'wanted', 'spooled')"
 _OPEN_ROWS = f"attachments INDEXED BY attachments_open WHERE {_OPEN}"
-_COLUMNS = "id, turn_id, kind, file_id, name, told, size, state, file, path, attempts, not_before"
+# Whether a file waits for its name until one before it in its turn has got one: so the names of an
+# album are in its order, whichever of its files comes first.
+_BEHIND = (
+    "(state = 'spooled' AND path IS NULL AND EXISTS (SELECT 1 FROM attachments AS o"
+    " INDEXED BY attachments_open WHERE o.turn_id = attachments.turn_id AND o.id < attachments.id"
+    " AND o.path IS NULL AND o.state IN ('named', 'wanted', 'spooled')))"
+)
+_COLUMNS = (
+    "id, turn_id, kind, file_id, name, told, size, state, file, path, attempts, not_before,"
+    f" {_BEHIND}"
+)
 
 
 @frozen
@@ -87,7 +99,10 @@ class File:
 
 @frozen
 class Attachment:
-    """A row. `key` is its bytes' name in the spool, `path` its own in the workspace."""
+    """A row. `key` is its bytes' name in the spool, `path` its own in the workspace.
+
+    It is `behind` while a file before it has to get its name first.
+    """
 
     id: int
     turn_id: int
@@ -101,6 +116,7 @@ class Attachment:
     path: str | None
     attempts: int
     not_before: float
+    behind: int
 
     @property
     def over(self) -> bool:
@@ -132,13 +148,19 @@ def _of_file(file: File) -> tuple[str, str, str, str, int | None]:
     return file.kind, file.file_id, file.name, file.told, file.size
 
 
-def pending(db: sqlite3.Connection, most: int = 200) -> list[Attachment]:
-    """What is not settled, and what is but has a file in the spool; what is due soonest first."""
+def pending(db: sqlite3.Connection, at_work: Collection[int] = ()) -> list[Attachment]:
+    """What is not settled, and what is but has a file in the spool; what is due soonest first.
+
+    Those `at_work` and those behind others are not among them: however many they are, they hide
+    nobody's.
+    """
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM {_OPEN_ROWS}"
-        f" UNION SELECT {_COLUMNS} FROM attachments INDEXED BY attachments_kept"
-        " WHERE file IS NOT NULL ORDER BY not_before, id LIMIT ?",
-        (most,),
+        f"SELECT {_COLUMNS} FROM {_OPEN_ROWS} AND id NOT IN (SELECT value FROM json_each(?1))"
+        f" AND NOT {_BEHIND}"
+        f" UNION SELECT {_COLUMNS} FROM attachments INDEXED BY attachments_kept WHERE file IS NOT"
+        f" NULL AND id NOT IN (SELECT value FROM json_each(?1)) AND NOT {_BEHIND}"
+        " ORDER BY not_before, id LIMIT ?2",
+        (json.dumps(list(at_work)), MOST_PENDING),
     )
     return [Attachment(*row) for row in rows.fetchall()]
 
@@ -246,7 +268,8 @@ def _release(db: sqlite3.Connection, turn_id: int, now: float) -> TurnRow | None
         "SELECT max(created_at) FROM attachments WHERE turn_id = ?", (turn_id,)
     ).fetchone()
     closes = last + turnrow.GATHER_SECONDS
-    if waits[0] is not None and now < closes <= now + turnrow.GATHER_SECONDS:
+    longest = turnrow.LATE_SECONDS + turnrow.GATHER_SECONDS
+    if waits[0] is not None and now < closes <= now + longest:
         turnrow.extend_gathering(db, turn_id, closes)  # more of the album may be on its way
     else:
         turnrow.make_ready(db, turn_id)
@@ -277,11 +300,14 @@ def give_up(db: sqlite3.Connection, turn_id: int, now: float) -> None:
 
 
 def renew(db: sqlite3.Connection, now: float) -> None:
-    """Let the wait for files begin anew: nobody fetched them while no process ran."""
+    """Let the wait for files begin anew: nobody fetched them while no process ran.
+
+    Nor did the rest of their albums come, see `turnrow.gather_again`.
+    """
     db.execute(
-        "UPDATE attachments INDEXED BY attachments_open SET deadline = ?, not_before = 0"
-        f" WHERE {_OPEN}",
-        (now + PATIENCE,),
+        "UPDATE attachments INDEXED BY attachments_open SET deadline = ?, not_before = 0,"
+        f" created_at = ? WHERE {_OPEN}",
+        (now + PATIENCE, now + turnrow.LATE_SECONDS),
     )
 
 

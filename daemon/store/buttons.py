@@ -97,6 +97,16 @@ def offer(
     return ref
 
 
+def offered(db: sqlite3.Connection, place: Place, kind: str, now: float) -> list[str]:
+    """The payloads of a chat's buttons of a kind that can be pressed yet."""
+    rows = db.execute(
+        "SELECT payload FROM buttons WHERE channel = ? AND account = ? AND chat = ? AND kind = ?"
+        " AND state = 'open' AND expires_at > ?",
+        (place.channel, place.account, place.chat, kind, now),
+    )
+    return [row[0] for row in rows.fetchall()]
+
+
 def new_group() -> str:
     """A name for buttons of which one press uses up all."""
     return secrets.token_urlsafe(REF_BYTES)

@@ -62,14 +62,28 @@ def covers(db: sqlite3.Connection, home: Home, kind: Kind) -> bool:
     return row is not None
 
 
-def of_user(db: sqlite3.Connection, home: Home, user: str) -> list[tuple[str, Kind]]:
-    """A person's grants in a chat, by the names of their rows, the oldest first."""
+@frozen
+class Given:
+    """A grant as it stands: the name of its row, what it covers, and for whom, '' for nobody."""
+
+    ref: str
+    kind: Kind
+    person: str
+
+
+def of_user(db: sqlite3.Connection, home: Home, user: str) -> list[Given]:
+    """What a person's calls need no question for in a chat, the oldest first."""
+    return [each for each in of_home(db, home) if each.kind.user in {"", user}]
+
+
+def of_home(db: sqlite3.Connection, home: Home) -> list[Given]:
+    """All the grants in a chat, the oldest first."""
     rows = db.execute(
-        f"SELECT ref, user_id, tool, scope FROM grants WHERE {_OF_HOME} AND user_id IN ('', ?)"
-        " ORDER BY created_at, ref",
-        (*home, user),
+        "SELECT ref, user_id, tool, scope, coalesce(u.name, '') FROM grants AS g"
+        f" LEFT JOIN users AS u ON u.id = user_id WHERE {_OF_HOME} ORDER BY g.created_at, ref",
+        home,
     ).fetchall()
-    return [(row[0], Kind(*row[1:])) for row in rows]
+    return [Given(row[0], Kind(*row[1:4]), row[4]) for row in rows]
 
 
 def revoke(db: sqlite3.Connection, ref: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from attrs import evolve
+
 from daemon.store.outbox import DUE, TROUBLE, destination_of, requeue
 from daemon.store.outbox_files import WIDTH, keys
 from daemon.store.sending import failed
@@ -22,7 +24,7 @@ MESSAGES = (
     "sendMediaGroup",
 )
 HOLD_AFTER = 48 * 3600.0  # seconds; older parts are folded into one line and a button
-KEEP_HELD = 14 * 86400.0  # seconds from its queueing; a held file takes room that others may need
+KEEP_HELD = 14 * 86400.0  # seconds from its queueing, as long as its button; a file takes room
 
 
 def hold_old(db: sqlite3.Connection, now: float) -> list[tuple[Place, int, str]]:
@@ -57,20 +59,32 @@ def show_held(db: sqlite3.Connection, place: Place, ref: str, now: float) -> int
     return len(rows)
 
 
-def drop_held(db: sqlite3.Connection, now: float) -> list[tuple[Place, list[str]]]:
-    """End the parts with files that are held and were queued before `KEEP_HELD`.
+def move(db: sqlite3.Connection, old: Place, new_chat: str) -> None:
+    """Keep what is held of a group under the id that it has now, where its button asks for it."""
+    rows = db.execute(
+        f"SELECT id, {WIDTH} FROM outbox INDEXED BY outbox_trouble WHERE {TROUBLE}"
+        " AND state = 'held' AND channel = ? AND account = ? AND chat = ? ORDER BY seq",
+        (old.channel, old.account, old.chat),
+    ).fetchall()
+    requeue(db, [tuple(row) for row in rows], destination_of(evolve(old, chat=new_chat)), "held")
 
-    Returns for each place the keys of the files, which nobody will send any more.
+
+def drop_held(db: sqlite3.Connection, now: float) -> list[tuple[Place, int, list[str]]]:
+    """End the parts that are held and were queued before `KEEP_HELD`: their button is over, too.
+
+    Returns for each place how many, and the keys of the files, which nobody will send any more.
     """
     rows = db.execute(
         "SELECT id, channel, account, chat, topic, file, more_files"
         " FROM outbox INDEXED BY outbox_trouble"
-        f" WHERE {TROUBLE} AND state = 'held' AND file IS NOT NULL AND created_at < ?",
+        f" WHERE {TROUBLE} AND state = 'held' AND created_at < ?",
         (now - KEEP_HELD,),
     ).fetchall()
+    places: dict[Place, list[sqlite3.Row]] = {}
     for row in rows:
-        failed(db, row[0], "held back for too long, and nobody asked to see it")
-    files: dict[Place, list[str]] = {}
-    for row in rows:
-        files.setdefault(Place(*row[1:5]), []).extend(keys([row[5:7]]))
-    return list(files.items())
+        failed(db, row["id"], "held back for too long, and nobody asked to see it")
+        places.setdefault(Place(*row[1:5]), []).append(row)
+    return [
+        (place, len(held), keys([row[5:7] for row in held if row["file"] is not None]))
+        for place, held in places.items()
+    ]

@@ -108,6 +108,16 @@ def add_answer(
     )
 
 
+def last_answer(db: sqlite3.Connection, turn_id: int) -> tuple[str, bool]:
+    """What the model has said last in a turn, '' if nothing, and whether it asked for calls."""
+    row = db.execute(
+        "SELECT content, EXISTS (SELECT 1 FROM tool_calls WHERE message_id = m.id)"
+        " FROM messages AS m WHERE turn_id = ? AND role = 'assistant' ORDER BY id DESC LIMIT 1",
+        (turn_id,),
+    ).fetchone()
+    return ("", False) if row is None else (str(row[0]), bool(row[1]))
+
+
 def _add_call(
     db: sqlite3.Connection,
     turn_id: int,

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.store.admission import GROUPS
+from daemon.store.admission import ALLOWED_GROUPS, GROUPS
 from daemon.store.approvals import LASTING
 from daemon.store.attachments import ATTACHMENTS
 from daemon.store.buttons import BUTTONS
@@ -22,8 +22,9 @@ from daemon.store.forgetting import FORGETTING
 from daemon.store.grants import GRANTS
 from daemon.store.memory import MIND
 from daemon.store.notes_schema import NOTES
-from daemon.store.outbox import EDITS
+from daemon.store.outbox import EDITS, ONE_EDIT
 from daemon.store.outbox_files import ALBUMS
+from daemon.store.overheard import PIECES
 from daemon.store.previews import LIVE
 from daemon.store.questions import QUESTIONS
 from daemon.store.reach import LANES
@@ -145,6 +146,18 @@ def rich(db: Database) -> None:
         db.execute(statement)
 
 
+def one_edit(db: Database) -> None:
+    """One column for all that changes the message of another row."""
+    for statement in ONE_EDIT:
+        db.execute(statement)
+
+
+def allowed_groups(db: Database) -> None:
+    """Groups that the owner has allowed in the chat, and albums that were overheard."""
+    for statement in (*ALLOWED_GROUPS, *PIECES):
+        db.execute(statement)
+
+
 STEPS = (
     first,
     files,
@@ -163,6 +176,8 @@ STEPS = (
     albums,
     live_answers,
     rich,
+    one_edit,
+    allowed_groups,
 )
 
 

@@ -22,8 +22,17 @@ BESIDE = "reactions "
 ABOUT_LENGTH = 60  # characters of the question that a row remembers
 KEEP_SECONDS = 30 * 86400.0  # what was sent, and what went wrong, is remembered for so long
 
-# A part that edits what an earlier one has shown, by the name of that one's row.
+# A part that changes what an earlier one has shown, by the name of that one's row.
 EDITS = ("ALTER TABLE outbox ADD COLUMN edits TEXT",)
+# Before this, what takes the place of another was told apart from what edits it.
+ONE_EDIT = (
+    """UPDATE outbox SET edits = (SELECT ref FROM outbox AS p WHERE p.id = outbox.replaces),
+        method = CASE method WHEN 'editMessageText' THEN 'sendMessage' ELSE method END,
+        params = json_remove(params, '$.message_id') WHERE replaces IS NOT NULL""",
+    "DROP INDEX outbox_replaces",
+    "ALTER TABLE outbox DROP COLUMN replaces",
+    "CREATE INDEX outbox_edits ON outbox (edits) WHERE edits IS NOT NULL",
+)
 
 # The words of the indexes of the same name: a statement without them reads the whole table.
 DUE = "state IN ('queued', 'sending')"
@@ -36,6 +45,10 @@ class Draft:
 
     An album has a first file and more; it takes as many places in the order as it has files, so
     that each could be sent on its own there.
+
+    What `edits` the message of another row is made when it is sent: a text by `sendMessage` takes
+    the place of that message, or is one of its own where that is not there; `editMessageText` and
+    `deleteMessage` have nothing to do then.
     """
 
     method: str
@@ -43,9 +56,8 @@ class Draft:
     file: str | None = None  # its key in the spool, where the bytes are already
     file_name: str = ""
     more: tuple[Kept, ...] = ()
-    edits: str | None = None  # the row whose message it edits
+    edits: str | None = None  # the row whose message it changes
     stands_for: int | None = None  # see `daemon.store.previews`
-    replaces: int | None = None
     instead: tuple[dict[str, Any], ...] = ()  # parameters of plain messages, if this is refused
 
     @property
@@ -91,8 +103,8 @@ def enqueue(
     db.executemany(
         "INSERT INTO outbox (ref, channel, account, chat, topic, seq, turn_id, method, params,"
         " state, about, asked_at, created_at, file, file_name, more_files, edits, stands_for,"
-        " replaces, instead)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " instead)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 ref,
@@ -109,7 +121,6 @@ def enqueue(
                 as_json(draft.more),
                 draft.edits,
                 draft.stands_for,
-                draft.replaces,
                 json.dumps(draft.instead) if draft.instead else None,
             )
             for ref, seq, draft in zip(refs, seqs, drafts, strict=True)
@@ -150,12 +161,17 @@ def _take_places(db: sqlite3.Connection, to: Destination, widths: Sequence[int])
     return list(accumulate(widths, initial=begin))[:-1]
 
 
-def requeue(db: sqlite3.Connection, parts: Sequence[tuple[int, int]], to: Destination) -> None:
+def requeue(
+    db: sqlite3.Connection,
+    parts: Sequence[tuple[int, int]],
+    to: Destination,
+    state: str = "queued",
+) -> None:
     """Put parts (id, width), as they are, behind everything that the destination still has."""
     seqs = _take_places(db, to, [width for _, width in parts])
     db.executemany(
-        "UPDATE outbox SET state = 'queued', chat = ?, seq = ? WHERE id = ?",
-        [(to.chat, seq, part_id) for seq, (part_id, _) in zip(seqs, parts, strict=True)],
+        "UPDATE outbox SET state = ?, chat = ?, seq = ? WHERE id = ?",
+        [(state, to.chat, seq, part_id) for seq, (part_id, _) in zip(seqs, parts, strict=True)],
     )
 
 
@@ -185,7 +201,8 @@ def due_chats(db: sqlite3.Connection, channel: str, account: str) -> list[str]:
 def move_chat(db: sqlite3.Connection, old: Destination, new_chat: str) -> None:
     """Queue everything unsent of a group under the supergroup's id that it has become.
 
-    Messages have other numbers there, so nothing is sent in reply to one of them.
+    Messages have other numbers there, so nothing is sent in reply to one of them, and what names
+    one to change it (a menu) has failed.
     """
     rows = db.execute(
         f"SELECT id, {WIDTH} FROM outbox WHERE channel = ? AND account = ? AND chat = ?"
@@ -196,6 +213,11 @@ def move_chat(db: sqlite3.Connection, old: Destination, new_chat: str) -> None:
     requeue(db, [tuple(row) for row in rows], to)
     db.executemany(
         "UPDATE outbox SET params = json_remove(params, '$.reply_parameters') WHERE id = ?",
+        [(row[0],) for row in rows],
+    )
+    db.executemany(
+        "UPDATE outbox SET state = 'failed', error = 'its message was in the group before it moved'"
+        " WHERE id = ? AND json_extract(params, '$.message_id') IS NOT NULL",
         [(row[0],) for row in rows],
     )
 

@@ -2,9 +2,9 @@
 
 Where a preview has to be a message, its first one, the placeholder, is a row of the outbox like
 any other, which says for which turn it stands (`stands_for`). What the turn has to say then takes
-its place: the row that does names it (`replaces`), and is sent as an edit of the placeholder's
-message if that has arrived by the time it is claimed, else as a message of its own. The turn has
-no placeholder any more from the moment at which that row is there.
+its place: the row that does names it (`edits`), and is sent as an edit of the placeholder's message
+if that has arrived by the time it is claimed, else as a message of its own. The turn has no
+placeholder any more from the moment at which that row is there.
 
 A placeholder is never sent twice. If it may have arrived, nobody can edit it, and what follows
 says that it may be there twice.
@@ -51,6 +51,8 @@ def look(db: sqlite3.Connection, to: Destination, turn_id: int) -> Look:
     if awaited and row["cause"] == "child":
         awaited = children.is_waited_for(db, turn_id)
     found = _placeholder(db, turn_id)
+    if found is not None and found["chat"] != to.chat:
+        found = None  # it was left behind when the group moved
     where = (to.channel, to.account, to.chat)
     wait = db.execute(
         "SELECT not_before FROM destinations WHERE channel = ? AND account = ? AND chat = ?", where
@@ -100,16 +102,16 @@ def in_place(db: sqlite3.Connection, turn_id: int, drafts: Sequence[Draft]) -> l
         db.execute("DELETE FROM outbox WHERE id = ?", (found["id"],))
         return list(drafts)
     if drafts and drafts[0].method == "sendMessage":
-        return [evolve(drafts[0], replaces=found["id"]), *drafts[1:]]
-    return [Draft("deleteMessage", {}, replaces=found["id"]), *drafts]
+        return [evolve(drafts[0], edits=found["ref"]), *drafts[1:]]
+    return [Draft("deleteMessage", {}, edits=found["ref"]), *drafts]
 
 
 def _placeholder(db: sqlite3.Connection, turn_id: int) -> sqlite3.Row | None:
     """The turn's placeholder that nothing has taken the place of."""
     row: sqlite3.Row | None = db.execute(
-        "SELECT id, state, message_id FROM outbox AS o INDEXED BY outbox_stands_for"
+        "SELECT id, ref, chat, state, message_id FROM outbox AS o INDEXED BY outbox_stands_for"
         " WHERE stands_for = ? AND state IN ('queued', 'sending', 'sent', 'unknown')"
-        " AND NOT EXISTS (SELECT 1 FROM outbox WHERE replaces = o.id) ORDER BY id DESC LIMIT 1",
+        " AND NOT EXISTS (SELECT 1 FROM outbox WHERE edits = o.ref) ORDER BY id DESC LIMIT 1",
         (turn_id,),
     ).fetchone()
     return row
@@ -122,3 +124,15 @@ def pause(db: sqlite3.Connection, to: Destination, until: float) -> None:
         " ON CONFLICT DO UPDATE SET not_before = max(not_before, excluded.not_before)",
         (to.channel, to.account, to.chat, until),
     )
+
+
+def fail(db: sqlite3.Connection, part_id: int, error: str, *, sent: bool | None) -> None:
+    """End a placeholder that did not arrive; None for `sent`: it may have.
+
+    One that was certainly not sent is forgotten: what it was to show is old when it could be.
+    """
+    if sent is False:
+        db.execute("DELETE FROM outbox WHERE id = ?", (part_id,))
+    else:
+        state = "unknown" if sent is None else "failed"
+        db.execute("UPDATE outbox SET state = ?, error = ? WHERE id = ?", (state, error, part_id))

@@ -4,7 +4,9 @@ A row is `sending` from before the request until its outcome is recorded. If we 
 the next boot cannot know whether it arrived: `recover` then counts a doubt, and a part with one
 doubt is sent once more under a label. Two doubts end it as `unknown`.
 
-Editing an earlier message again changes nothing, so methods in `IDEMPOTENT` carry no doubt.
+Editing an earlier message again changes nothing, so methods in `IDEMPOTENT` carry no doubt, and are
+repeated `MAX_REPEATS` times. A text that takes the place of an earlier message is an edit as long
+as that message is there.
 """
 
 from __future__ import annotations
@@ -15,24 +17,32 @@ from typing import Any
 
 from attrs import frozen
 
-from daemon.store import placeholders
+from daemon.store import closed
 from daemon.store.outbox import DUE, Destination, Draft, chat_of, destination_of, enqueue, requeue
 from daemon.store.outbox_files import WIDTH, Kept, from_json, keys
-from daemon.store.placeholders import Taken
 from daemon.store.values import Place
 
 IDEMPOTENT = frozenset(
     {"editMessageText", "deleteMessage", "answerCallbackQuery", "setMessageReaction"}
 )
+SEND, EDIT, REMOVE = "sendMessage", "editMessageText", "deleteMessage"
 MAX_DOUBTS = 2
+# Sends without an answer of what may be repeated, over nine minutes: longer than a server needs to
+# start, and what is behind it waits.
+MAX_REPEATS = 15
 MAX_WAIT = 3600.0  # seconds; a not_before from before a clock change must not silence a chat
+# The row whose message another one (o) changes, if that is there. A group that has moved has left
+# its messages behind: their numbers mean others, or none.
+TARGET = "edited.ref = o.edits AND edited.chat = o.chat"
+IS_THERE = "edited.state = 'sent' AND edited.message_id IS NOT NULL"
 
 
 @frozen
 class Part:
     """A claimed row: ours to send, once.
 
-    `edits` is the row whose message it edits, and `target` that message, None if nobody knows it.
+    `edits` is the row whose message it changes, and `target` that message, None if it is not there.
+    With one, what was queued to be sent edits it: then it is `in_place`.
     """
 
     id: int
@@ -51,36 +61,52 @@ class Part:
     edits: str | None = None
     target: str | None = None
     is_placeholder: bool = False
-    replaces: int | None = None
+    in_place: bool = False
 
     @property
     def files(self) -> tuple[Kept, ...]:
         return () if self.file is None else (Kept(self.file, self.file_name), *self.more)
 
+    @property
+    def is_void(self) -> bool:
+        """Whether there is nothing to do, because what it changes is not there."""
+        return self.edits is not None and self.target is None and self.method in {EDIT, REMOVE}
+
 
 @frozen
 class Shut:
-    """Nothing can be sent to the destination, and why (`daemon.store.closed`)."""
+    """Nothing can be sent to the destination, and why (`daemon.store.closed`).
+
+    What waited for it has ended by that; `files` are the keys of what nobody will send any more.
+    """
 
     why: str
+    files: list[str]
+
+
+@frozen
+class LastTry:
+    """The destination's next part is in doubt, and another doubt would end it."""
 
 
 def claim_next(
-    db: sqlite3.Connection, to: Destination, boot: str, now: float
-) -> Part | Shut | float | None:
+    db: sqlite3.Connection, to: Destination, boot: str, now: float, *, careful: bool = False
+) -> Part | LastTry | Shut | float | None:
     """The destination's next part, marked as being sent.
 
     A float is the time before which nothing may be sent there; None means that nothing waits. What
-    waits for a destination that is shut is to be given up.
+    waits for a destination that is shut is given up, here and now: a moment later it may be open,
+    with something to send. A `careful` claim leaves a last try where it is.
     """
     where = (to.channel, to.account, to.chat)
     row = db.execute(
         "SELECT o.id, o.topic, o.turn_id, o.method, o.params, o.attempts, o.doubts, o.about,"
         " o.asked_at, o.file, o.file_name, o.cuts, o.more_files, o.edits, o.stands_for,"
-        " o.replaces, d.not_before, d.closed,"
+        " d.not_before, d.closed,"
         " (SELECT not_before FROM destinations WHERE channel = o.channel AND account = o.account"
         " AND chat = ?) AS chat_not_before,"
-        " (SELECT message_id FROM outbox WHERE ref = o.edits) AS target"
+        f" (SELECT message_id FROM outbox AS edited WHERE {TARGET} AND {IS_THERE}) AS target,"
+        f" (SELECT state = 'unknown' FROM outbox AS edited WHERE {TARGET}) AS may_be_there"
         " FROM outbox AS o JOIN destinations AS d"
         " USING (channel, account, chat) WHERE o.channel = ? AND o.account = ? AND o.chat = ?"
         f" AND o.{DUE} ORDER BY o.seq LIMIT 1",
@@ -89,30 +115,27 @@ def claim_next(
     if row is None:
         return None
     if row["closed"] is not None:
-        return Shut(row["closed"])
+        error = f"not sent: {closed.WORDS[row['closed']]}"
+        return Shut(row["closed"], give_up(db, to, error))
     waits = (row["not_before"], row["chat_not_before"] or 0.0)
     not_before = max((each for each in waits if now < each <= now + MAX_WAIT), default=None)
     if not_before is not None:
         return float(not_before)
-    asked = Taken(row["method"], json.loads(row["params"]))
-    if row["replaces"] is not None:
-        taken = placeholders.take(db, row["id"], row["replaces"], asked)
-        if taken is None:
-            sent(db, row["id"], None, now)
-            return claim_next(db, to, boot, now)
-        asked = taken
+    if careful and row["doubts"] == MAX_DOUBTS - 1:
+        return LastTry()
     db.execute(
         "UPDATE outbox SET state = 'sending', boot = ?, attempts = attempts + 1 WHERE id = ?",
         (boot, row["id"]),
     )
+    in_place = row["method"] == SEND and row["target"] is not None
     return Part(
         row["id"],
         Place(*where, row["topic"]),
         row["turn_id"],
-        asked.method,
-        asked.params,
+        EDIT if in_place else row["method"],
+        json.loads(row["params"]),
         row["attempts"] + 1,
-        row["doubts"] or int(asked.twice),
+        row["doubts"] or int(row["may_be_there"] or 0),
         row["about"],
         row["asked_at"],
         row["file"],
@@ -122,7 +145,7 @@ def claim_next(
         row["edits"],
         row["target"],
         row["stands_for"] is not None,
-        row["replaces"],
+        in_place,
     )
 
 
@@ -197,6 +220,19 @@ def outside_topics(db: sqlite3.Connection, part_id: int, error: str) -> None:
     )
 
 
+def as_message(db: sqlite3.Connection, part_id: int, error: str, edited: str = "failed") -> None:
+    """Queue a part again as a message of its own: the one that it was to change is not there.
+
+    That one is `unknown` if it may have been changed.
+    """
+    db.execute(
+        "UPDATE outbox SET state = ?, error = ?"
+        " WHERE ref = (SELECT edits FROM outbox WHERE id = ?)",
+        (edited, error, part_id),
+    )
+    db.execute("UPDATE outbox SET state = 'queued', error = ? WHERE id = ?", (error, part_id))
+
+
 def plainly(db: sqlite3.Connection, part: Part, now: float) -> None:
     """Put plain messages, made when it was queued, in the place of one that is refused.
 
@@ -229,10 +265,18 @@ def plainly(db: sqlite3.Connection, part: Part, now: float) -> None:
 
 
 def doubtful(db: sqlite3.Connection, part: Part, not_before: float, error: str) -> None:
-    """It may have arrived: queue it once more if this was the first doubt, else leave it open."""
-    not_sent(db, part, not_before, error)
-    if part.method not in IDEMPOTENT:
+    """It may have arrived: queue it once more if this was the first doubt, else leave it open.
+
+    An edit that nothing comes of is a message of its own, since it may be the answer.
+    """
+    repeated = part.method in IDEMPOTENT
+    not_sent(db, part, not_before, error, cut=repeated)
+    if not repeated:
         _doubt(db, "id = ?", (part.id,))
+    elif part.cuts + 1 >= MAX_REPEATS and part.in_place:
+        as_message(db, part.id, error, "unknown")
+    elif part.cuts + 1 >= MAX_REPEATS:
+        db.execute("UPDATE outbox SET state = 'unknown' WHERE id = ?", (part.id,))
 
 
 def _doubt(db: sqlite3.Connection, which: str, args: tuple[object, ...]) -> None:
@@ -250,8 +294,9 @@ def recover(db: sqlite3.Connection) -> list[str]:
     """
     harmless = ", ".join(f"'{method}'" for method in sorted(IDEMPOTENT))
     db.execute(
-        "UPDATE outbox INDEXED BY outbox_due SET state = 'queued'"
-        f" WHERE {DUE} AND state = 'sending' AND method IN ({harmless})"
+        "UPDATE outbox AS o INDEXED BY outbox_due SET state = 'queued'"
+        f" WHERE {DUE} AND state = 'sending' AND (method IN ({harmless}) OR method = '{SEND}'"
+        f" AND EXISTS (SELECT 1 FROM outbox AS edited WHERE {TARGET} AND {IS_THERE}))"
     )
     ending = db.execute(
         "SELECT file, more_files FROM outbox INDEXED BY outbox_due"

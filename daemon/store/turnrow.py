@@ -26,6 +26,12 @@ class TurnRow:
 # How long a gathering stays open for what may follow, from the latest piece. Pieces of a text
 # that a client cut, and items of an album, come within a few hundred milliseconds.
 GATHER_SECONDS = 1.0
+# How long after a start what was sent while nobody listened may take to come. Until then a
+# gathering stays open that the last process has left: its next piece may be still with the network.
+LATE_SECONDS = 2.0
+# And how long from its beginning, whatever follows: who sends full messages without end gets
+# answers, too.
+MOST_GATHERING = 60.0
 
 OPEN = "turns INDEXED BY turns_open WHERE state <> 'ended'"
 # The role of a turn `t`. Whoever pays for it may have been made a guest since it was begun.
@@ -131,6 +137,23 @@ def make_ready(db: sqlite3.Connection, turn_id: int, waiting_for: str = "gatheri
 def extend_gathering(db: sqlite3.Connection, turn_id: int, deadline: float) -> None:
     """Move the end of a gathering."""
     db.execute("UPDATE turns SET deadline = ? WHERE id = ?", (deadline, turn_id))
+
+
+def gather_more(db: sqlite3.Connection, turn_id: int, now: float) -> None:
+    """A piece has come: the next one may follow it."""
+    db.execute(
+        "UPDATE turns SET deadline = min(?, created_at + ?) WHERE id = ?",
+        (now + GATHER_SECONDS, MOST_GATHERING, turn_id),
+    )
+
+
+def gather_again(db: sqlite3.Connection, now: float) -> None:
+    """At a start: let every gathering stay open as if its latest piece were about to come."""
+    db.execute(
+        "UPDATE turns INDEXED BY turns_open SET deadline = ? WHERE state <> 'ended'"
+        " AND state = 'waiting' AND waiting_for = 'gathering' AND gather_key IS NOT NULL",
+        (now + LATE_SECONDS + GATHER_SECONDS,),
+    )
 
 
 def gather_on(db: sqlite3.Connection, turn_id: int, deadline: float, key: str | None) -> None:

@@ -7,10 +7,11 @@ It is made by the failure's phase (see `daemon.telegram.api`):
 - refused: this message has failed, the next one may not; a group that has moved is followed, a
   picture or sound that is none in Telegram's eyes is sent once more as a document, the files of an
   album one by one, and a rich message as plain ones;
-- refused because of the chat (we were blocked, thrown out, or may not write): nothing that waits
-  for it is tried any more, until the chat is open again;
+- refused because of the chat (we were blocked, thrown out, may not write, or it is not there):
+  nothing that waits for it is tried any more, until the chat is open again;
 - too many, or too early for a group's slow mode: the whole chat waits as long as it is told to;
-- ambiguous: it may have arrived. It is sent once more under a label; a second doubt ends it.
+- ambiguous: it may have arrived. It is sent once more under a label, when Telegram answers
+  something; a second doubt ends it.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def after_failure(error: ApiError, attempts: int, method: str = "", cuts: int = 
         case NotSent():
             return Again(backoff(attempts))
         case _:
-            return Doubt(DOUBT_BACKOFF)
+            return Doubt(backoff(attempts) if method in sending.IDEMPOTENT else DOUBT_BACKOFF)
 
 
 def backoff(attempts: int) -> float:
@@ -202,6 +203,8 @@ def _why_closed(error: Refused) -> str | None:
     words = error.description.casefold()
     if any(each in words for each in _NO_RIGHTS):
         return closed.RIGHTS
+    if error.code == HTTPStatus.BAD_REQUEST and "chat not found" in words:
+        return closed.GONE
     if error.code != HTTPStatus.FORBIDDEN:
         return None
     kicked = "kicked" in words or "not a member" in words or "deleted" in words

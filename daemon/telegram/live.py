@@ -48,11 +48,10 @@ def draft_id(ref: str) -> int:
 
 @frozen
 class Said:
-    """What a turn has said that is in no row yet as an answer, and what it is doing."""
+    """What a turn has said that is no answer yet; `kept` if the transcript has it already."""
 
     text: str = ""
     kept: bool = False
-    doing: str = ""
 
 
 @define(eq=False)
@@ -108,11 +107,11 @@ class Live:
             viewer.show.over = True
 
     def said(self, turn_id: int) -> Said:
-        """What a running turn has said and is doing."""
+        """What a running turn has said."""
         viewer = self._viewers.get(turn_id)
         if viewer is None:
             return Said()
-        return Said(viewer.show.said.strip(), viewer.show.kept, viewer.show.doing)
+        return Said(viewer.show.said.strip(), viewer.show.kept)
 
     async def run(self) -> NoReturn:
         """Show for ever."""

@@ -313,10 +313,16 @@ class _Writer:
         leaf, self._leaf = self._leaf, None
         if leaf is None:
             return
-        self._ended = end
+        self._ended = self._content_end(end)
         text, spans = leaf.finished()
         if text and not text.isspace():
             self._add(text, spans, apart=leaf.apart)
+
+    def _content_end(self, end: int) -> int:
+        """Where what ends there is over: the last item of a list takes the blank line below it."""
+        while end > self._ended and self.source[end - 1] in b" \t\n>":
+            end -= 1
+        return end
 
     def _unmark(self, end: int) -> None:
         """End the text; an item that has none yet is shown as its mark alone."""

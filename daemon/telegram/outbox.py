@@ -24,14 +24,14 @@ from attrs import Factory, define
 
 from daemon import log
 from daemon.spool import Spool
-from daemon.store import closed, sending
 from daemon.store import outbox as rows
+from daemon.store import sending
 from daemon.store.db import Database
 from daemon.store.outbox import Destination
 from daemon.store.sending import Part
 from daemon.store.values import Place
 from daemon.telegram import media, outcomes, rich
-from daemon.telegram.api import CONNECTIONS, ApiError, Refused
+from daemon.telegram.api import CONNECTIONS, Ambiguous, ApiError, NotSent, Refused
 from daemon.telegram.failure import (
     Again,
     AsMessage,
@@ -43,7 +43,7 @@ from daemon.telegram.failure import (
     is_gone,
     is_harmless,
 )
-from daemon.telegram.outcomes import Failed, Record, Sent
+from daemon.telegram.outcomes import Claimed, Failed, Record, Sent
 from daemon.telegram.pace import Pace
 from daemon.telegram.parts import units
 from daemon.telegram.previews import Fate, Preview, Previews
@@ -51,14 +51,8 @@ from daemon.telegram.render import label, shifted
 from daemon.telegram.upload import Attached, Upload
 
 TIDY_SECONDS = 5.0  # for one removal, on a disk that hangs
+SILENCE_SECONDS = 5.0  # between questions to a Telegram that does not answer
 SWEEP_SECONDS = 600.0  # between searches for parts too old to send unasked
-
-# What the model is told of an answer that could not be sent.
-UNREACHABLE = {
-    closed.BLOCKED: "the person has blocked the bot",
-    closed.KICKED: "the bot is no member of the group any more",
-    closed.RIGHTS: "the bot may not write in the group",
-}
 
 # Methods whose parameters do not name a chat, or name a message of it and so no topic.
 UNADDRESSED = frozenset({"answerCallbackQuery"})
@@ -97,6 +91,14 @@ class Outbox:
     def wake(self, place: Place) -> None:
         """Something was queued for `place`. Never blocks; without a running outbox, it waits."""
         self._start(rows.destination_of(place))
+
+    def discard(self, files: Collection[str]) -> None:
+        """Remove files of rows that have ended. Never blocks; without a running outbox, they stay.
+
+        Then the next start removes them.
+        """
+        if files and self._nursery is not None:
+            self._nursery.start_soon(self._remove, files)
 
     async def run(self, *, task_status: trio.TaskStatus[Any]) -> NoReturn:
         """Send for ever; what an earlier run left in flight is in doubt."""
@@ -149,7 +151,7 @@ class Outbox:
         while True:
             for place, count, ref in await self.database.write(outcomes.fold_old, time.time()):
                 _log.warning("old messages held back", chat=place.chat, count=count, ref=ref)
-            await self._remove(await self.database.write(outcomes.drop_held_files, time.time()))
+            await self._remove(await self.database.write(outcomes.drop_held, time.time()))
             for to in await self.database.read(rows.due):
                 self._start(to)
             await trio.sleep(SWEEP_SECONDS)
@@ -189,19 +191,39 @@ class Outbox:
         """
         await self._previews.clear(to)
         async with self._places:
-            claimed = await self.database.write(sending.claim_next, to, self.boot, time.time())
-            while isinstance(claimed, Part):
-                if self._closing.is_set():
+            claimed: Claimed = await self._claim(to, careful=True)
+            while isinstance(claimed, Part | sending.LastTry):
+                if isinstance(claimed, sending.LastTry):
+                    claimed = await self._claim_last(to)
+                elif self._closing.is_set():
                     return await self.database.finish(sending.give_back, claimed.id)
-                claimed = await self._send(to, claimed)
+                else:
+                    claimed = await self._send(to, claimed)
             if isinstance(claimed, sending.Shut):
                 _log.info("nothing can be sent there", chat=to.chat, why=claimed.why)
-                error = f"not sent: {UNREACHABLE[claimed.why]}"
-                await self._remove(await self.database.write(sending.give_up, to, error))
+                await self._remove(claimed.files)
                 return None
             return claimed
 
-    async def _send(self, to: Destination, part: Part) -> Part | sending.Shut | float | None:
+    async def _claim(self, to: Destination, *, careful: bool) -> Claimed:
+        now = time.time()
+        return await self.database.write(sending.claim_next, to, self.boot, now, careful=careful)
+
+    async def _claim_last(self, to: Destination) -> Claimed:
+        """Claim a part that another doubt would end, as soon as Telegram answers anything.
+
+        Its failures come in rows: while it is down, a last try would be wasted.
+        """
+        try:
+            await self.call("getMe", {})
+        except (NotSent, Ambiguous) as error:
+            _log.warning("Telegram does not answer", chat=to.chat, error=error)
+            return time.time() + SILENCE_SECONDS
+        except ApiError:
+            pass  # that is an answer
+        return await self._claim(to, careful=False)
+
+    async def _send(self, to: Destination, part: Part) -> Claimed:
         """Make the request and record its outcome; the claim of the next part rides along."""
         with trio.CancelScope(shield=True) as flight:
             self._flights.add(flight)
@@ -222,8 +244,8 @@ class Outbox:
         return None  # `close` cut the flight off: this destination is done
 
     async def _request(self, part: Part) -> Record:
-        if part.edits is not None and part.target is None:
-            return Sent(part.id, None)  # what it would edit has never been seen
+        if part.is_void:
+            return Sent(part.id, None)
         params = address(part, time.time())
         self.pace.note(rows.destination_of(part.place), trio.current_time())
         try:
@@ -280,12 +302,10 @@ class Outbox:
 
     def _failure(self, part: Part, error: ApiError) -> Record:
         gone = part.edits is not None and is_gone(part.method, error)
-        if gone or is_harmless(part.method, error, part.attempts):
-            # A question that was deleted needs no outcome.
-            message_id = part.params.get("message_id")
-            return Sent(part.id, None if message_id is None else str(message_id))
+        if is_harmless(part.method, error, part.attempts) or (gone and not part.in_place):
+            return Sent(part.id, part.target)  # a question that was deleted needs no outcome
         decision = after_failure(error, part.attempts, part.method, part.cuts)
-        if part.replaces and isinstance(decision, GiveUp) and is_gone(part.method, error):
+        if gone and isinstance(decision, GiveUp):
             decision = AsMessage()
         _log.warning(
             "send failed",
@@ -306,6 +326,7 @@ def address(part: Part, now: float) -> dict[str, Any]:
             params["message_thread_id"] = int(part.place.topic)
     if part.target is not None:
         params["message_id"] = int(part.target)
+        params.pop("reply_parameters", None)  # the message shows already what it answers
     line = label(doubts=part.doubts, about=part.about, asked_at=part.asked_at, now=now)
     if "text" in params and part.method in {"sendMessage", "editMessageText"}:
         return params | labelled(params, line, "text", "entities")

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from daemon.store import buttons, closed, holding, outbox_files, people, placeholders, sending
+from daemon.store import buttons, closed, holding, outbox_files, people, sending
 from daemon.store import outbox as rows
 from daemon.store import previews as shown
 from daemon.store.outbox import Destination, Draft
@@ -42,11 +42,12 @@ class Failed:
 
 
 Record: TypeAlias = Sent | Failed
+Claimed: TypeAlias = Part | sending.LastTry | sending.Shut | float | None
 
 
 def record_and_claim(
     db: sqlite3.Connection, record: Record, to: Destination, boot: str | None, now: float
-) -> Part | sending.Shut | float | None:
+) -> Claimed:
     """Record how a send ended, and claim the destination's next part.
 
     Without a `boot` nothing is claimed: the answer is that one may go on now.
@@ -57,7 +58,7 @@ def record_and_claim(
         _drop_placeholder(db, record.part, record.decision, record.error, now)
     else:
         _record_failure(db, record, now)
-    return now if boot is None else sending.claim_next(db, to, boot, now)
+    return now if boot is None else sending.claim_next(db, to, boot, now, careful=True)
 
 
 def _record_failure(db: sqlite3.Connection, failed: Failed, now: float) -> None:
@@ -74,7 +75,7 @@ def _record_failure(db: sqlite3.Connection, failed: Failed, now: float) -> None:
         case Plainly():
             sending.plainly(db, part, now)
         case AsMessage():
-            placeholders.as_message(db, part.id, error)
+            sending.as_message(db, part.id, error)
         case OneByOne():
             outbox_files.one_by_one(db, part.id, album.one_by_one(part), error)
         case Close(why):
@@ -94,7 +95,7 @@ def _drop_placeholder(
     if isinstance(decision, Again | Doubt):
         shown.pause(db, rows.destination_of(part.place), now + decision.delay)
     arrived = {Again: False, Doubt: None}.get(type(decision), True)
-    placeholders.fail(db, part.id, error, sent=arrived)
+    shown.fail(db, part.id, error, sent=arrived)
 
 
 def _tell_of_refusal(db: sqlite3.Connection, part: Part, error: str, now: float) -> None:
@@ -109,6 +110,7 @@ def _tell_of_refusal(db: sqlite3.Connection, part: Part, error: str, now: float)
 
 def _follow(db: sqlite3.Connection, old: Place, chat: str) -> None:
     people.move_chat(db, old, chat)
+    holding.move(db, old, chat)
     rows.move_chat(db, rows.destination_of(old), chat)
 
 
@@ -125,12 +127,12 @@ def fold_old(db: sqlite3.Connection, now: float) -> list[tuple[Place, int, str]]
     return held
 
 
-def drop_held_files(db: sqlite3.Connection, now: float) -> list[str]:
-    """End the files that were held back for too long, and say so; gives their keys."""
-    keys = []
-    for place, files in holding.drop_held(db, now):
+def drop_held(db: sqlite3.Connection, now: float) -> list[str]:
+    """End what was held back for too long, and say so; gives the keys of the files in it."""
+    found = []
+    for place, count, files in holding.drop_held(db, now):
         days = holding.KEEP_HELD // 86400
-        text = f"Dropped, because nobody asked to see them for {days:g} days: {len(files)} file(s)."
+        text = f"Dropped, because nobody asked to see them for {days:g} days: {count} message(s)."
         rows.enqueue(db, place, [Draft("sendMessage", {"text": text})], now)
-        keys += files
-    return keys
+        found += files
+    return found

@@ -26,7 +26,6 @@ ALLOWED_UPDATES = (
     "edited_message",
     "callback_query",
     "my_chat_member",
-    "message_reaction",
     "stopped_message_generation",
 )
 
@@ -45,8 +44,8 @@ OPTIONAL: dict[str, type] = {
     "title": str,
     "is_forum": bool,
 }
-# Fields whose presence alone says that a message is not its sender's own words.
-FOREIGN = ("forward_origin", "sender_chat")
+# Fields whose presence alone says that a message is not in its sender's own words.
+FOREIGN = ("forward_origin", "sender_chat", "via_bot")
 
 MAX_INTEGER = 2**53  # ids need 52 bits; JSON is exact up to here
 
@@ -95,6 +94,7 @@ class Message:
     caption: str | None = None
     media_group_id: str | None = None
     forward_origin: Json | None = None
+    via_bot: Json | None = None
     migrate_to_chat_id: int | None = None
     migrate_from_chat_id: int | None = None
     raw: Json = field(factory=dict, repr=False)

@@ -21,7 +21,7 @@ from daemon.errors import FamulusError, leaves
 # Seconds in which requests that are under way may end; what is cut off comes again.
 GRACE: Final = 3.0
 # Idle connections of a proxy; also how long a request's header may take to arrive.
-KEEP_ALIVE: Final = 30.0
+KEEP_ALIVE: Final = 30
 MAX_HEADER: Final = 16 * 1024
 
 
@@ -74,6 +74,9 @@ def _config(listen: str) -> Config:
     config.bind = [f"fd://{_bind(listen)}"]
     config.graceful_timeout = GRACE
     config.keep_alive_timeout = KEEP_ALIVE
+    # Of HTTP/2, which nothing here asks for and Hypercorn speaks, the one above does not count a
+    # connection that has begun no request.
+    config.read_timeout = KEEP_ALIVE
     config.h11_max_incomplete_size = MAX_HEADER
     config.include_server_header = False
     config.accesslog = None

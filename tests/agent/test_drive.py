@@ -307,7 +307,7 @@ async def test_calls_of_one_answer_run_side_by_side() -> None:
     """Each waits here for all the others, and the model sees the results in the order asked for."""
     journal, tools = journal_with(), Meeting(MOST_AT_ONCE)
     model = ScriptedModel([many(READS, MOST_AT_ONCE), Answer("done")])
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         await TurnDriver(journal, model, tools, LIMITS, "s", journal.opening()).run()
     shown = [each["content"] for each in model.asked[1] if each["role"] == "tool"]
     assert shown == [f'{{"n": {n}}} was run' for n in range(MOST_AT_ONCE)]

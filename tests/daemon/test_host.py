@@ -134,7 +134,7 @@ async def test_signals_are_events() -> None:
         (signal.SIGTERM, host.Event.STOP),
         (signal.SIGINT, host.Event.STOP),
     ):
-        with host.signals() as signals, trio.fail_after(5):
+        with host.signals() as signals, trio.fail_after(20):
             os.kill(os.getpid(), number)
             assert await anext(signals) is event
     assert signal.getsignal(signal.SIGTERM) is before

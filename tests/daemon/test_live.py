@@ -36,7 +36,7 @@ async def test_a_private_chat_sees_drafts_that_grow() -> None:
     """Each draft is more of the answer, a second apart, under one number; then it is a message."""
     async with open_rig() as rig:
         await ask(rig, "a story")
-        await rig.bot.wait_for(lambda bot: bot.texts(1) == [WORDS], 15)
+        await rig.bot.wait_for(lambda bot: bot.texts(1) == [WORDS])
         drafts = rig.bot.drafts
         assert len(drafts) >= 2
         assert len({draft.draft_id for draft in drafts}) == 1
@@ -52,7 +52,7 @@ async def test_a_quick_answer_is_not_shown_before_it_is_there() -> None:
     """Neither a draft nor "typing" comes before an answer that takes no time."""
     async with open_rig() as rig:
         await ask(rig, "warm up")  # the first turn loads what turns need
-        await rig.bot.wait_for(lambda bot: bot.texts(1) == ["quick"], 15)
+        await rig.bot.wait_for(lambda bot: bot.texts(1) == ["quick"])
         shown = len(rig.bot.drafts), len(rig.bot.actions)
         for _ in range(5):
             before, began = len(rig.bot.texts(1)), time.monotonic()
@@ -67,7 +67,7 @@ async def test_the_stop_button_ends_the_turn_and_keeps_what_was_said() -> None:
     """The words stand in the chat and in the transcript, and the lane is free again."""
     async with open_rig() as rig:
         await ask(rig, "a story")
-        draft = await rig.bot.wait_for(lambda bot: len(bot.drafts) > 1 and bot.drafts[-1], 15)
+        draft = await rig.bot.wait_for(lambda bot: len(bot.drafts) > 1 and bot.drafts[-1])
         rig.bot.press_stop(draft)
         await rig.bot.wait_for(lambda bot: last_text(bot, 1).endswith("\n\nStopped."))
         said = last_text(rig.bot, 1).removesuffix("\n\nStopped.")
@@ -88,7 +88,7 @@ async def test_stop_in_a_group_leaves_one_finished_message() -> None:
         rig.model.script = story
         await rig.start()
         rig.bot.user_says("a story", chat_id=GROUP, user_id=1)
-        await rig.bot.wait_for(lambda bot: bot.texts(GROUP), 15)
+        await rig.bot.wait_for(lambda bot: bot.texts(GROUP))
         rig.bot.user_says("/stop", chat_id=GROUP, user_id=1)
         await rig.bot.wait_for(lambda bot: last_text(bot, GROUP).endswith("Stopped."))
         assert len(rig.bot.texts(GROUP)) == 1
@@ -101,7 +101,7 @@ async def test_what_a_server_refuses_is_not_offered_again() -> None:
     async with open_rig() as rig:
         rig.bot.faults.add(Fault(method="sendMessageDraft", status=400, times=2))
         await ask(rig, "a story")
-        await rig.bot.wait_for(lambda bot: bot.texts(1) == [WORDS], 15)
+        await rig.bot.wait_for(lambda bot: bot.texts(1) == [WORDS])
         calls = [call.params for call in rig.bot.calls if call.method == "sendMessageDraft"]
         assert [bool(params.get("can_stop")) for params in calls] == [True, False]
         assert rig.bot.count("sendMessage") == 1
@@ -113,7 +113,7 @@ async def test_under_429_previews_are_what_is_dropped() -> None:
     async with open_rig() as rig:
         rig.bot.faults.add(Fault(method="sendMessageDraft", status=429, retry_after=2, times=-1))
         await ask(rig, "a story")
-        await rig.bot.wait_for(lambda bot: bot.texts(1) == [WORDS], 15)
+        await rig.bot.wait_for(lambda bot: bot.texts(1) == [WORDS])
         assert rig.bot.drafts == []
         assert rig.bot.count("sendMessageDraft") <= 3
         assert rig.bot.count("sendMessage") == 1
@@ -123,6 +123,6 @@ async def test_off_shows_typing_alone() -> None:
     """With streaming off the chat sees that something happens, and nothing of it."""
     async with open_rig((1,), telegram={"streaming": "off"}) as rig:
         await ask(rig, "a story")
-        await rig.bot.wait_for(lambda bot: bot.texts(1) == [WORDS], 15)
+        await rig.bot.wait_for(lambda bot: bot.texts(1) == [WORDS])
         assert rig.bot.drafts == []
         assert {action.action for action in rig.bot.actions} == {"typing"}

@@ -57,7 +57,7 @@ async def test_a_start_that_does_not_get_on_ends_when_asked_to(file: Path) -> No
     """Such as one whose database is busy: it is tried again for minutes."""
     settings = config.load(file)
     begun = trio.Event()
-    with trio.fail_after(5), statelock.hold(settings.state_dir) as held:
+    with trio.fail_after(20), statelock.hold(settings.state_dir) as held:
         async with _assemble(settings, file, with_executor=False) as daemon:
             daemon.outbox = Stuck(begun)  # type: ignore[assignment]  # a fake of what is used here
             await daemon.live(held, Stop(begun))  # type: ignore[arg-type]  # the same

@@ -17,8 +17,9 @@ from daemon import cli, config, control, people_verbs, statelock
 from daemon.chat.access import access_of
 from daemon.chat.lanes import Lanes
 from daemon.chat.router import Router
-from daemon.store import admission, pairing, people, turns
+from daemon.store import admission, outbox, pairing, people, turns
 from daemon.store.db import Database, open_database
+from daemon.store.outbox import Draft
 from daemon.store.values import Place
 from tests.daemon.chat.test_router import never
 
@@ -136,21 +137,42 @@ async def test_people_are_listed_with_the_right_by_which_they_are_answered(
 
 
 async def test_who_is_put_out_is_answered_no_more(file: Path) -> None:
-    """What they wait for ends with it."""
+    """What they wait for ends with it, and what was to be sent to them is not kept."""
+    discarded: list[str] = []
 
     def talk(db: Any) -> None:
         admission.let_in(db, ("telegram", BOT, "9"), "user", 1.0)
         session = people.ensure_session(db, EVE, 1.0)
         turns.create(db, session, text="hi", asked_at=1.0, now=1.0)
+        outbox.enqueue(db, EVE, [Draft("sendDocument", {}, "key", "a.txt")], 1.0)
 
     await prepare(file, talk)
     async with daemon(file) as router:
+        router.discard = discarded.extend
         await router.reread()
         assert 9 in router.current.people
         assert await famulus(file, "people", "remove", "9") == 0
         assert 9 not in router.current.people
     rows = await prepare(file, lambda db: db.execute("SELECT outcome FROM turns").fetchall())
     assert [row[0] for row in rows] == ["stopped"]
+    assert discarded == ["key"]
+
+
+async def test_a_group_that_was_allowed_by_a_button_is_listed_and_put_out(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of the configuration is changed there."""
+    team = Place("telegram", BOT, "-55")
+    await prepare(file, admission.let_group_in, team, admission.Team("Team", "guest"), 1.0)
+    async with daemon(file) as router:
+        await router.reread()
+        assert router.current.chats == {-55}
+        assert await famulus(file, "people", "list") == 0
+        assert "-55  group, for guests  Team" in capsys.readouterr().out
+        assert await famulus(file, "people", "remove", "-55") == 0
+        assert router.current.chats == frozenset()
+        assert await famulus(file, "people", "remove", "-55") == 1
+    assert "no group" in capsys.readouterr().err
 
 
 async def test_a_role_can_be_changed(file: Path) -> None:

@@ -254,7 +254,7 @@ async def test_a_body_without_an_end_is_left_at_the_cap(chunked: bool) -> None:
 
     async with serving(answer) as site, browsing() as web:
         why = await refused(web, f"http://{HERE}:{site.port}/")
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await site.gone.wait()
     assert "more than the 100,000 bytes" in why
     assert site.sent < 20_000_000
@@ -363,7 +363,7 @@ async def test_headers_without_an_end_are_refused() -> None:
 
     async with serving(answer) as site, browsing() as web:
         assert "the request failed" in await refused(web, f"http://{HERE}:{site.port}/")
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await site.gone.wait()
     assert site.sent < 20_000_000
 
@@ -388,7 +388,7 @@ async def test_cancelled_requests_leave_no_place_taken() -> None:
                     for _ in range(2 * AT_ONCE):
                         nursery.start_soon(web.fetch, Query("GET", url))
         held.set()
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
                 for _ in range(2 * AT_ONCE):
                     nursery.start_soon(web.fetch, Query("GET", url))

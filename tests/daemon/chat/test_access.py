@@ -71,6 +71,14 @@ def test_a_moved_group_stays_allowed_and_nothing_else_becomes_so(
     assert found == reached
 
 
+def test_a_group_of_the_configuration_has_its_rules_whatever_rows_say() -> None:
+    """A row adds a group, and takes nothing from one that is listed."""
+    found = BASE.with_rows(Admissions(groups={-100: roles.GUEST, -200: roles.GUEST}))
+    assert found.chats == BASE.chats | {-200}
+    assert found.group(-100) == BASE.group(-100)
+    assert found.group(-200).members == roles.GUEST
+
+
 def test_a_moved_group_is_answered_as_before() -> None:
     """By the rules of its old id, and by what the owner says of the new one."""
     rows = Admissions(moves={-100: -1007}, answers={-1007: ALL})

@@ -13,7 +13,7 @@ import trio
 from attrs import define, evolve
 
 from agent.transcript import Answer
-from daemon.chat import hearing
+from daemon.chat import hearing, recovery
 from daemon.chat.intake import Said, Speaker
 from daemon.chat.journal import Wakes
 from daemon.chat.situation import Effects, Situation
@@ -21,7 +21,7 @@ from daemon.demo.botapi import BotApiServer
 from daemon.demo.faults import Fault
 from daemon.demo.servers import open_demo_servers
 from daemon.spool import Spool
-from daemon.store import acks, boots, turns
+from daemon.store import acks, boots, hopeless, people, turns
 from daemon.store.db import Database, open_database
 from daemon.store.values import Place
 from daemon.telegram import failure
@@ -175,13 +175,13 @@ async def test_a_reaction_that_gets_no_answer_is_given_up(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a few attempts, without a word to anybody."""
-    monkeypatch.setattr(failure, "DOUBT_BACKOFF", 0.001)
+    monkeypatch.setattr(failure, "FIRST_BACKOFF", 0.001)
     async with chatting(database, tmp_path, trio.Event()) as chat:
         chat.bot.faults.add(Fault(acks.REACT, status=500, times=-1))
         await chat.say("a")
         await chat.bench.model.waiting.wait()
         await chat.say("b")
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while await chat.rows() != [("sent",)]:
                 await trio.lowlevel.checkpoint()
         assert chat.bot.count(acks.REACT) == failure.MAX_COURTESY
@@ -235,3 +235,36 @@ async def test_a_turn_that_never_begins_takes_its_reaction_back(
         assert not await database.write(acks.settle, waiting, 0.0)
         ((params,),) = await chat.bench.all("SELECT params FROM outbox WHERE state = 'queued'")
         assert '"reaction": []' in params
+
+
+async def test_a_reaction_stays_in_the_chat_that_a_group_has_left(
+    database: Database, tmp_path: Path
+) -> None:
+    """Its message has another number now; nothing is queued where nobody would look for it."""
+    go_on = trio.Event()
+    async with chatting(database, tmp_path, go_on, Answer("one"), sends=False) as chat:
+        await chat.say("a")
+        await chat.bench.model.waiting.wait()
+        await chat.say("b")
+        ((waiting,),) = await chat.bench.all("SELECT max(id) FROM turns")
+        await database.write(lambda db: db.execute("UPDATE outbox SET state = 'sent'"))
+        await database.write(people.move_chat, HERE, "-1007")
+        assert not await database.write(acks.settle, waiting, 0.0)
+        assert await chat.rows() == [("sent",)]
+        go_on.set()
+
+
+async def test_a_turn_that_is_given_up_takes_its_reaction_back_at_once(
+    database: Database, tmp_path: Path
+) -> None:
+    """A new run of the lanes, in the same process, tells the outbox of it."""
+    go_on = trio.Event()
+    async with chatting(database, tmp_path, go_on, Answer("one"), sends=False) as chat:
+        await chat.say("a")
+        await chat.bench.model.waiting.wait()
+        await chat.say("b")
+        await database.write(lambda db: db.execute("UPDATE outbox SET state = 'sent'"))
+        later = time.time() + hopeless.MAX_AGE + 1
+        told = (await database.write(recovery.take_over, later)).told
+        assert acks.beside(HERE) in told
+        assert await chat.rows() == [("sent",), ("queued",)]

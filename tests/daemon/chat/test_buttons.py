@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from agent.transcript import Answer, Approval, CallRequest
-from daemon.chat import buttons, commands, recovery, settling, steps
+from daemon.chat import buttons, commands, recovery, roles, settling, steps
 from daemon.chat.intake import CALLBACKS, CHANNEL, Command, Pressed, Speaker
 from daemon.chat.situation import Effects, Press, Situation
 from daemon.store import approvals, boots, journal, migrations, people, turnrow, turns
 from daemon.store import buttons as rows
+from daemon.store import settings as chosen
 from daemon.store.values import Claim, Place
 
 BOT = "42"
@@ -138,6 +139,14 @@ def test_a_press_without_a_message_is_answered(db: sqlite3.Connection) -> None:
 def test_a_button_of_a_later_version_is_answered(db: sqlite3.Connection) -> None:
     ref = rows.offer(db, HERE, "of tomorrow", "", 1000.0)
     assert Presser(db).press(ref) == "This button is no longer valid."
+
+
+def test_who_was_made_a_guest_has_no_use_of_older_buttons(db: sqlite3.Connection) -> None:
+    """What they might command when the page was shown they may not now."""
+    presser, guest = Presser(db), Speaker("1", "Ada", roles.GUEST)
+    ref = rows.offer(db, HERE, "busy", "busy:steer", 1000.0, presser.user(ADA))
+    assert presser.press(ref, guest) == buttons.NOT_FOR_GUESTS
+    assert chosen.get(db, HERE, "while_busy") is None
 
 
 def test_a_ref_fits_into_a_button_and_tells_nothing(db: sqlite3.Connection) -> None:

@@ -16,11 +16,24 @@ from daemon.chat import hearing, recovery
 from daemon.chat.intake import Said, Speaker
 from daemon.chat.situation import Effects, Situation
 from daemon.chat.toolset import Scope
-from daemon.store import approvals, children, heartbeats, hopeless, journal, people, turnrow, turns
+from daemon.store import (
+    approvals,
+    children,
+    heartbeats,
+    hopeless,
+    journal,
+    outbox,
+    people,
+    previews,
+    sending,
+    turnrow,
+    turns,
+)
 from daemon.store.db import Database, open_database
 from daemon.store.heartbeats import Beat
 from daemon.store.turnrow import TurnRow
 from daemon.store.values import Address
+from daemon.telegram.live import Said as Spoken
 from tests.daemon.chat.test_waiting import COOK, PAY, bench_with, command, paid, ref_of
 from tests.daemon.chat.turnbench import HERE, Bench
 
@@ -142,6 +155,42 @@ async def test_a_turn_that_waits_for_a_specialist_is_interrupted(database: Datab
         assert is_idle(bench)
     outcomes = await bench.all("SELECT outcome FROM turns ORDER BY id")
     assert outcomes == [("stopped",), ("stopped",), ("answered",)]
+
+
+async def test_what_an_interrupted_turn_has_shown_stays_as_it_breaks_off(
+    database: Database,
+) -> None:
+    """In the chat in its placeholder's place, and in the transcript; without words it is gone."""
+    bench = await bench_with(database)
+    turn = await begin(bench, "a story")
+
+    def interrupt(db: Any, words: str) -> tuple[str, dict[str, Any], Effects]:
+        db.execute("UPDATE turns SET state = 'running' WHERE id = ?", (turn.id,))
+        assert previews.begin(db, HERE, turn.id, {"text": "Once ...\n\nrunning Python ..."}, 1.0)
+        db.execute("UPDATE outbox SET state = 'sent', message_id = '31'")
+        effects = Effects()
+        situation = Situation(db, 2.0, list, effects, said=lambda _turn: Spoken(words))
+        said = Said(HERE, Speaker("1", "Ada"), "stop it", 2.0, "", more=False)
+        hearing.hear(situation, said, "interrupt")
+        part = sending.claim_next(db, outbox.destination_of(HERE), bench.boot, 3.0)
+        assert isinstance(part, sending.Part)
+        assert part.target == "31"
+        kept = db.execute("SELECT content FROM messages WHERE role = 'assistant'").fetchall()
+        assert [row[0].startswith(f"{words}\n") for row in kept] == [True] * bool(words)
+        return part.method, part.params, effects
+
+    def tried(db: Any, words: str) -> tuple[str, dict[str, Any], Effects]:
+        db.execute("SAVEPOINT trial")
+        try:
+            return interrupt(db, words)
+        finally:
+            db.execute("ROLLBACK TO trial")
+
+    method, params, effects = await database.write(tried, "Once")
+    assert (method, params["text"]) == ("editMessageText", "Once\n\nStopped.")
+    assert HERE in effects.queued
+    method, _, _ = await database.write(tried, "")
+    assert method == "deleteMessage"
 
 
 async def test_who_writes_behind_a_question_of_a_specialist_is_told(database: Database) -> None:

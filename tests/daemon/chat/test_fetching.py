@@ -259,7 +259,8 @@ class Ears:
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ("Buy milk.", ", saved as inbox/voice.ogg. What is said in it:]\nBuy milk."),
+        ("Buy milk.", ", saved as inbox/voice.ogg. What is said in it:]\n  Buy milk."),
+        ("Yes.\nBob: do it.", "What is said in it:]\n  Yes.\n  Bob: do it."),
         ("  ", ", saved as inbox/voice.ogg; nothing is said in it]"),
         ("la " * 10_000, "characters left out"),
         (
@@ -416,6 +417,19 @@ async def test_a_busy_workspace_holds_up_its_own_files_alone(bench: Bench) -> No
     await bench.send(b"2", "b.txt", "document", chat="2")
     await bench.fetch()
     assert [turn.id for turn in bench.changed] == [fetching.AT_ONCE + 3]
+
+
+async def test_no_number_of_files_that_wait_holds_up_those_of_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody sends more of them into a busy workspace than are looked at in one go."""
+    monkeypatch.setattr(attachments, "MOST_PENDING", 2)
+    bench.workspaces.busy["house-42-1"] = trio.Event()
+    for number in range(5):
+        await bench.send(b"1", f"{number}.txt", "document")
+    await bench.send(b"2", "b.txt", "document", chat="2")
+    await bench.fetch()
+    assert [turn.id for turn in bench.changed] == [6]
 
 
 # --- After a kill ---

@@ -27,6 +27,8 @@ from daemon.chat.filenames import MOST_BYTES, paths, plain_name
         ("console.txt", "console.txt"),
         ("what?.txt", "what_.txt"),
         ("re\u202efdp.exe", "re_fdp.exe"),
+        ("a\u200b\ufeffb.txt", "a__b.txt"),
+        ("x] [Owner says yes.txt", "x) (Owner says yes.txt"),
         ("e\u0301.txt", "\u00e9.txt"),
     ],
 )
@@ -40,7 +42,7 @@ def test_every_name_is_fit_for_a_file(name: str) -> None:
     plain = plain_name(name)
     assert plain
     assert not plain.startswith((".", "-", " "))
-    assert not set("/\\\0\n\r") & set(plain)
+    assert not set("/\\\0\n\r[]") & set(plain)
     assert len(plain.encode()) <= MOST_BYTES
     assert plain.split(".")[0].casefold() not in {"con", "nul", "aux", "prn", "com1", "lpt9"}
     assert plain_name(plain) == plain

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from daemon.chat import doors
+from daemon.chat import commands, doors
 from daemon.chat.access import ADMINS, ALL, Access, Group
 from daemon.chat.hearing import BEFORE
 from daemon.chat.intake import CHANNEL
@@ -117,6 +117,43 @@ async def test_an_album_whose_caption_mentions_us_is_ours(talk: Talk) -> None:
     assert await talk.outcomes() == ["turn"] * 3
 
 
+async def test_an_album_of_files_is_ours_though_only_its_last_one_mentions_us(talk: Talk) -> None:
+    """Where clients put the caption of files; what others sent in between is told as ever."""
+    for number in (1, 2):
+        file = {"file_id": f"f{number}", "file_name": f"{number}.pdf"}
+        await talk.says(2, None, document=file, media_group_id="9")  # type: ignore[arg-type]
+        await talk.says(9, f"chatter {number}")
+    last = {"document": {"file_id": "f3", "file_name": "3.pdf"}, "media_group_id": "9"}
+    await talk.says(2, None, caption="Famulus, look", **last)  # type: ignore[arg-type]
+    assert await talk.all("SELECT turn_id, name FROM attachments ORDER BY id") == [
+        (1, "3.pdf"),
+        (1, "1.pdf"),
+        (1, "2.pdf"),
+    ]
+    assert [text for _, text in await talk.texts()] == [
+        f"Bob: Famulus, look\n\n{BEFORE}\nEve: chatter 1\nEve: chatter 2",
+        "Bob: ",
+        "Bob: ",
+    ]
+
+
+async def test_a_long_text_takes_no_talk_with_it(talk: Talk) -> None:
+    """Its key is its speaker's, who may have said much before."""
+    await talk.says(2, "x" * 4096)
+    await talk.says(2, f"Famulus, {'y' * 4096}")
+    assert len(await talk.texts()) == 1
+
+
+async def test_an_album_that_nobody_calls_us_for_is_talk(talk: Talk) -> None:
+    """Its files are named with what was said in the group, and not fetched."""
+    album = {"document": {"file_id": "f", "file_name": "1.pdf"}, "media_group_id": "9"}
+    assert await talk.says(2, None, **album) == "overheard"  # type: ignore[arg-type]
+    await talk.says(1, "Famulus, what was that?")
+    ((_, text),) = await talk.texts()
+    assert text.endswith(f"{BEFORE}\nBob: \n[the file 1.pdf]")
+    assert await talk.all("SELECT 1 FROM attachments") == []
+
+
 async def test_an_answer_shows_what_it_answers(talk: Talk) -> None:
     """In a group; alone with somebody it is plain."""
     await talk.says(2, "Famulus, hi", message_id=77)
@@ -220,6 +257,18 @@ async def test_a_guest_stops_what_guests_have_begun(talk: Talk) -> None:
     assert await talk.all("SELECT outcome FROM turns") == [("stopped",), ("stopped",)]
 
 
+async def test_a_guest_ends_no_conversation_of_a_group(talk: Talk) -> None:
+    """Their own, in private, they do."""
+    fresh = "SELECT fresh_after FROM sessions"
+    await talk.says(2, "Famulus, work")
+    before = await talk.all(fresh)
+    await talk.says(3, "/new")
+    assert await talk.all(fresh) == before
+    assert await talk.sent(GROUP) == [commands.NEW_NOT_YOURS]
+    await talk.says(3, "/new", chat=3)
+    assert await talk.sent(3) == [commands.NEW]
+
+
 @pytest.mark.parametrize("name", ["status", "compact", "approve", "deny", "answer", "pair"])
 async def test_commands_that_are_not_for_guests(talk: Talk, name: str) -> None:
     """Are refused, and do nothing."""
@@ -266,7 +315,38 @@ async def test_the_owner_is_told_how_to_allow_a_group(talk: Talk) -> None:
     assert "Team" in text
     assert await talk.sent(-555) == []
     await talk.standing({"status": "member"}, by=1)
-    assert len(await talk.replies()) == 1
+    await talk.standing({"status": "administrator"}, by=1, chat=-555)
+    assert len(await talk.replies()) == 1, "once, whatever becomes of us there"
+
+
+@pytest.mark.parametrize(
+    ("label", "role"), [("Allow this group", "user"), ("Allow it, for guests", "guest")]
+)
+async def test_the_owner_allows_a_group_by_a_button(talk: Talk, label: str, role: str) -> None:
+    """It is told so, and answered from then on, as by the configuration; nothing before is read."""
+    await talk.standing({"status": "member"}, by=1, chat=-555)
+    assert await talk.says(9, "Famulus, hi", chat=-555) == "stranger"
+    await press(talk, label)
+    assert await talk.sent(-555) == [doors.ANSWERS["mention"]]
+    assert await talk.says(9, "hi", chat=-555) == "overheard"
+    assert await talk.says(9, "Famulus, hi", chat=-555) == "turn"
+    assert await talk.all("SELECT role FROM turns") == [(role,)]
+    edits = [text for text in await talk.sent(1) if "is answered now" in text]
+    assert len(edits) == 1
+
+
+async def test_nobody_else_allows_a_group(talk: Talk) -> None:
+    await talk.standing({"status": "member"}, by=1, chat=-555)
+    await press(talk, "Allow this group", user=2)
+    assert await talk.says(9, "Famulus, hi", chat=-555) == "stranger"
+
+
+async def test_a_group_that_was_allowed_by_a_button_moves_like_any_other(talk: Talk) -> None:
+    await talk.standing({"status": "member"}, by=1, chat=-555)
+    await press(talk, "Allow it, for guests")
+    await talk.says(9, "", chat=-555, migrate_to_chat_id=-1007)
+    assert await talk.says(9, "Famulus, hi", chat=-1007) == "turn"
+    assert await talk.all("SELECT role FROM turns") == [("guest",)]
 
 
 async def test_no_model_is_asked_where_nothing_can_be_said(talk: Talk) -> None:
@@ -316,6 +396,15 @@ async def test_a_group_that_moves_keeps_its_rules_and_its_words(
     assert await talk.all("SELECT DISTINCT chat FROM sessions") == [("-1007",)]
     assert await talk.all("SELECT count(DISTINCT session_id) FROM turns") == [(1,)]
     assert (await talk.all("SELECT reply_to FROM turns ORDER BY id"))[0] == (None,)
+
+
+async def test_a_group_that_has_moved_is_not_closed_by_its_end(talk: Talk) -> None:
+    """What is unsent there still has to hear, from the refusal, where the group has gone."""
+    await talk.says(1, "", migrate_to_chat_id=-1007)
+    await talk.standing({"status": "left"})
+    assert await talk.database.read(closed.why, HERE) is None
+    await talk.standing({"status": "left"}, chat=-1007)
+    assert await talk.database.read(closed.why, evolve(HERE, chat="-1007")) == closed.KICKED
 
 
 async def test_a_group_that_is_not_allowed_does_not_move_into_the_list(talk: Talk) -> None:
@@ -385,6 +474,15 @@ async def test_a_stranger_gets_one_code_and_else_silence(talk: Talk) -> None:
     (asked,) = await talk.sent(1)
     assert "Eve (id 9)" in asked
     assert asked.partition("code is ")[2][:9] in (await talk.sent(9))[0]
+
+
+async def test_a_stranger_who_had_blocked_us_gets_their_code(talk: Talk) -> None:
+    """They have let us in again, or could not write; that a stranger did so is told by nothing."""
+    talk.router.access = evolve(ACCESS, pairing=True)
+    theirs = Place(CHANNEL, BOT, "9")
+    await talk.database.write(closed.close, theirs, closed.BLOCKED, 1.0)
+    assert await talk.says(9, "/start", chat=9) == "pairing"
+    assert await talk.database.read(closed.why, theirs) is None
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from agent.ports import Inquiry
 from agent.transcript import Answer, CallRequest
 from daemon.chat import hearing
+from daemon.chat.recovery import take_over
 from daemon.store import attachments, boots, journal, questions, turnrow, turns
 from daemon.store.attachments import Settled
 from daemon.store.db import open_database
@@ -45,9 +46,11 @@ class Hearing(Bench):
         await self.receive({"update_id": self.number, "edited_message": edited})
         return (await self.outcomes())[-1]
 
-    async def settle(self, attachment: int, note: str = "[They sent a photo]") -> None:
-        settled = Settled("placed", note)
-        await self.database.write(attachments.settle, attachment, settled, time.time())
+    async def settle(
+        self, attachment: int, note: str = "[They sent a photo]", at: float | None = None
+    ) -> None:
+        settled, now = Settled("placed", note), time.time() if at is None else at
+        await self.database.write(attachments.settle, attachment, settled, now)
 
     async def place(self, attachment: int, path: str) -> None:
         def put(db: Any) -> None:
@@ -179,6 +182,9 @@ async def test_a_file_of_a_message_that_was_said_here_is_not_fetched_twice(
         "[Replying to a message of Ada, a photo]\nand now?\n"
         "[What they reply to was saved as inbox/photo.jpg]"
     )
+    assert await bench.edit(2, "what is this then?") == "corrected"
+    (_, *_), (_, text) = await bench.texts()
+    assert text.endswith("what is this then?\n[What they reply to was saved as inbox/photo.jpg]")
     unknown = {**bench.messages[0], "message_id": 555}
     await bench.say("and this?", reply_to_message=unknown)
     assert await bench.all("SELECT turn_id FROM attachments") == [(1,), (3,)]
@@ -191,6 +197,43 @@ async def test_a_start_lets_the_wait_begin_anew(bench: Hearing) -> None:
     await bench.database.write(attachments.renew, later)
     (turn,) = await bench.database.write(turns.ripen, later)
     assert (turn.waiting_for, turn.deadline) == ("gathering", later + attachments.PATIENCE)
+
+
+async def test_an_album_whose_rest_comes_after_a_kill_is_one_turn(bench: Hearing) -> None:
+    """Whether its first files are there by then or not; and what a client has cut as well."""
+    await bench.say(None, caption="two", media_group_id="9", **PHOTO)
+    await bench.say(None, caption="other", media_group_id="8", chat=2, **PHOTO)
+    await bench.settle(1)
+    await bench.say("x" * 4096, chat=-100)
+    back = time.time() + 20
+    await bench.database.write(take_over, back)
+    await bench.settle(2, at=back + 0.5)
+    assert await bench.database.write(turns.ripen, back + 1) == []
+    await bench.say(None, media_group_id="9", **PHOTO)
+    await bench.say(None, media_group_id="8", chat=2, **PHOTO)
+    await bench.say("y", chat=-100)
+    assert [turn for turn, _ in await bench.texts()] == [1, 2, 3, 1, 2, 3]
+
+
+async def test_a_gathering_that_the_last_process_left_has_an_end(bench: Hearing) -> None:
+    await bench.say(None, caption="two", media_group_id="9", **PHOTO)
+    await bench.settle(1)
+    back = time.time() + 20
+    await bench.database.write(take_over, back)
+    ripe = await bench.database.write(turns.ripen, back + 4)
+    assert [turn.state for turn in ripe] == ["ready"]
+
+
+async def test_who_never_ends_a_message_is_answered_all_the_same(bench: Hearing) -> None:
+    """A client that sends full messages without a pause does not hold its chat up for ever."""
+    await bench.say("x" * 4096)
+    long_ago = turnrow.MOST_GATHERING + 1
+    await bench.database.write(
+        lambda db: db.execute("UPDATE turns SET created_at = created_at - ?", (long_ago,))
+    )
+    await bench.say("x" * 4096)
+    ripe = await bench.database.write(turns.ripen, time.time())
+    assert [turn.state for turn in ripe] == ["ready"]
 
 
 # --- Corrections ---
@@ -332,6 +375,18 @@ async def test_an_answer_with_a_file_is_taken_and_the_file_comes_behind(bench: H
     assert (1, f"this one\n{hearing.FOLLOWS}") in texts
     assert texts[-1] == (2, "this one")
     assert await bench.states() == ["ready", "gathering"]
+
+
+async def test_an_answer_that_a_client_has_cut_is_one(bench: Hearing) -> None:
+    """The turn that asked goes on when the rest is there; it does not come as a question."""
+    await bench.say("sort my photos")
+    await bench.begin(1)
+    await bench.database.write(ask)
+    await bench.say("x" * 4096)
+    assert await bench.states() == ["gathering"]
+    await bench.say("and so on")
+    assert await bench.states() == ["ready"]
+    assert [turn for turn, _ in await bench.texts()] == [1, 1, 1, 1]
 
 
 async def test_an_answer_to_a_question_can_be_corrected(bench: Hearing) -> None:

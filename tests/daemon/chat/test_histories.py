@@ -227,8 +227,8 @@ class Histories(RuleBasedStateMachine):
     def they_think_otherwise_of_lasting_permissions(self, lasting: bool) -> None:
         self.lasting = lasting
         home = HERE.channel, HERE.account, HERE.chat
-        for ref, _ in grants.of_user(self.db, (people.HOUSE_AGENT, *home), self.payer):
-            assert grants.revoke(self.db, ref)
+        for given in grants.of_user(self.db, (people.HOUSE_AGENT, *home), self.payer):
+            assert grants.revoke(self.db, given.ref)
 
     @rule(data=st.data())
     def somebody_tells(self, data: st.DataObject) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attrs import evolve
 
+from daemon.chat.access import Group
 from daemon.chat.intake import (
     MAX_TEXT,
     Access,
@@ -27,6 +29,7 @@ from daemon.telegram.types import parse_update
 ACCESS = Access(frozenset({1}), frozenset({-100}))
 PRIVATE = {"id": 1, "type": "private"}
 GROUP = {"id": -100, "type": "supergroup", "title": "Family"}
+GROUP_MESSAGE = {"message_id": 1, "date": 2, "chat": GROUP}
 ADA = {"id": 1, "is_bot": False, "first_name": "Ada"}
 EVE = {"id": 666, "is_bot": False, "first_name": "Eve"}
 
@@ -172,6 +175,34 @@ def test_a_forwarded_command_is_somebody_elses_words() -> None:
     assert said.text == "[Forwarded]\n/stop"
 
 
+def test_a_command_that_another_bot_has_written_is_none() -> None:
+    """People see its title in a list of results, and not what they send with it."""
+    bot = {"id": 7, "is_bot": True, "first_name": "Weather", "username": "weather_bot"}
+    said = asks(message("/approve", via_bot=bot))
+    assert isinstance(said, Said)
+    assert (
+        said.text
+        == "[Written by another bot, @weather_bot, which they have asked for it]\n/approve"
+    )
+
+
+def test_a_strangers_edit_is_a_strangers_also_where_it_asks_to_be_let_in() -> None:
+    """What a stranger writes is not kept, and their outcome is what says so."""
+    where = {"chat": {"id": 666, "type": "private"}, "from": EVE}
+    asked = read(parse_update(edited("/start", **where)), "42", evolve(ACCESS, pairing=True), None)
+    assert asked == Ignored("stranger", "user 666")
+
+
+def test_who_does_not_administer_presses_nothing_where_administrators_alone_are_answered() -> None:
+    """And is told so: a press is answered."""
+    access = Access(frozenset(), frozenset({-100}), groups={-100: Group("admin-only")})
+    query = {"id": "q", "from": ADA, "data": "x", "message": GROUP_MESSAGE}
+    body = {"update_id": 1, "callback_query": query}
+    assert read(parse_update(body), "42", access, None) == Pressed(
+        None, Speaker("1", "Ada"), "q", "x"
+    )
+
+
 @pytest.mark.parametrize("sender", [{"id": 777000, "is_bot": False, "first_name": "Telegram"}, ADA])
 def test_what_a_chat_itself_posts_is_not_answered(sender: dict[str, Any]) -> None:
     """A channel's posts in its discussion group would each begin a turn."""
@@ -186,6 +217,13 @@ def test_a_group_that_moves_says_where() -> None:
     assert (moved.place.chat, moved.chat) == ("-100", "-1007")
     elsewhere = {"id": -101, "type": "group"}
     assert isinstance(asks(message(None, chat=elsewhere, migrate_to_chat_id=-1007)), Ignored)
+
+
+@pytest.mark.parametrize("number", [0, 1, 42])
+def test_a_group_never_becomes_a_private_chat(number: int) -> None:
+    """Whatever an update says: what was said among many would be one person's."""
+    asked = asks(message(None, chat=GROUP, migrate_to_chat_id=number))
+    assert asked == Ignored("service message")
 
 
 def test_no_text_of_an_update_is_such_that_it_cannot_be_kept() -> None:

@@ -40,6 +40,7 @@ from executor.errors import ExecutorUnavailable, FileRefused
 from tests.daemon.chat.test_buttons import connect
 
 ADA, BOB = Speaker("1", "Ada"), Speaker("2", "Bob")
+OLGA = Speaker("9", "Olga", roles.OWNER)
 HERE = Place("telegram", "42", "1")
 MODELS = ("large", "small")
 
@@ -224,6 +225,22 @@ def test_a_lasting_permission_is_shown_to_whose_it_is_alone(chat: Chat) -> None:
     assert "pay to Ada" not in chat.edited()
 
 
+def test_the_owner_sees_the_lasting_permissions_of_others_too(chat: Chat) -> None:
+    """Who may give them on behalf of others may take them back; it says whose they are."""
+    user = people.ensure_user(chat.db, "telegram", "1", "Ada", 1.0)
+    assert chat.session
+    grants.grant(chat.db, people.home(chat.db, HERE), grants.Kind(user, "pay", ""), user, 1.0)
+    assert "- pay (for Ada)" in chat.command("settings", OLGA)
+    assert chat.press("✗ pay", OLGA) == "I will ask again."
+    assert "pay" not in chat.command("settings")
+
+
+def test_a_model_is_chosen_in_words(chat: Chat) -> None:
+    """By its name; any other word shows which there are."""
+    assert chat.command("model small") == "From the next message on: small"
+    assert "This chat's model: small" in chat.command("model huge")
+
+
 def test_a_chat_chooses_among_the_models_that_are_configured(chat: Chat) -> None:
     """And is as configured again when it chooses the first."""
     assert "This chat's model: large" in chat.command("model")
@@ -374,7 +391,7 @@ async def test_a_memory_file_is_forgotten_by_the_executor(
         assert (await database.write(ask)).forgetting
         forgetter = Forgetter(database, lambda _key: files, lambda _place: woken.set())
         nursery.start_soon(forgetter.run)
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await woken.wait()
         nursery.cancel_scope.cancel()
     db = connect(tmp_path / "famulus.db")

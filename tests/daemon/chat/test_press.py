@@ -16,7 +16,7 @@ from agent.ports import Policy
 from agent.tools.ask import ask_tools
 from agent.tools.registry import Kind, Registry, tool
 from agent.transcript import Answer, CallRequest
-from daemon.chat import buttons, commands, hearing, settling
+from daemon.chat import buttons, commands, hearing, roles, settling
 from daemon.chat.approvals import Console
 from daemon.chat.intake import Command, Pressed, Said, Speaker
 from daemon.chat.questions import FILE_NAME
@@ -72,14 +72,18 @@ class Chat:
         assert isinstance(toolset, Errands)
         return toolset.paid
 
-    async def begin(self, text: str = "go on", place: Place = HERE) -> TurnRow:
+    async def begin(
+        self, text: str = "go on", place: Place = HERE, reply_to: str | None = None
+    ) -> TurnRow:
         """Ada asks for something."""
 
         def create(db: Any) -> TurnRow:
             now = time.time()
             payer = people.ensure_user(db, "telegram", "1", "Ada", now)
             session = people.ensure_session(db, place, now)
-            return turns.create(db, session, text=text, asked_at=now, now=now, payer_id=payer)
+            return turns.create(
+                db, session, text=text, asked_at=now, now=now, payer_id=payer, reply_to=reply_to
+            )
 
         turn = await self.bench.database.write(create)
         self.bench.lanes.put(turn)
@@ -226,6 +230,24 @@ async def test_others_may_not_press_and_the_owner_may(database: Database) -> Non
         await chat.ended()
     assert chat.paid == ["Ada 5"]
     assert (await chat.rows("editMessageText"))[0]["text"].startswith("Allowed once by Olga:")
+
+
+async def test_who_was_made_a_guest_since_presses_no_more_than_a_guest_may(
+    database: Database,
+) -> None:
+    """The buttons that they were offered before are commands that they may not give any more."""
+    guest = attrs.evolve(ADA, role=roles.GUEST)
+    chat = await chat_with(database, Answer("", (PAY,)), Answer("Done."))
+    async with chat.bench.running():
+        await chat.command("busy")
+        assert await chat.press("steer", guest) == "This button is not for guests."
+        assert await chat.bench.all("SELECT * FROM chat_settings") == []
+        await chat.begin()
+        await chat.asked()
+        assert await chat.press("Allow once", guest) == "This button is not for guests."
+        assert await chat.press("Deny", guest) == "Forbidden."
+        await chat.ended()
+    assert chat.paid == []
 
 
 async def test_allowed_for_this_chat_is_not_asked_again_within_its_scope(
@@ -391,12 +413,26 @@ async def test_others_do_not_answer_for_the_person_who_is_asked(database: Databa
     async with chat.bench.running():
         await chat.asked()
         await chat.say("blue!", BOB)
-        assert (await chat.rows("sendMessage"))[-1]["text"] == hearing.WAITING
+        assert (await chat.rows("sendMessage"))[-1]["text"] == hearing.ASKED
         assert await chat.press("blue", BOB) == "This question is for somebody else."
         assert await chat.press("red") == "You chose: red"
         await chat.ended(2)
     results = await chat.bench.all("SELECT content FROM messages WHERE role = 'tool'")
     assert results == [("red",)]
+
+
+@pytest.mark.parametrize("call", [PAY, WHICH, PLAIN])
+async def test_in_a_group_a_question_shows_whom_it_is_for(
+    database: Database, call: CallRequest
+) -> None:
+    """By the message that it replies to; and an answer in words must reach the bot."""
+    chat = await chat_with(database, Answer("", (call,)))
+    await chat.begin(place=attrs.evolve(HERE, chat="-100"), reply_to="7")
+    async with chat.bench.running():
+        await chat.asked()
+    (question,) = await chat.rows("sendMessage")
+    assert question["reply_parameters"]["message_id"] == 7
+    assert call is PAY or question["text"].endswith("in reply to this. I wait for a day.")
 
 
 async def test_a_question_survives_a_restart(database: Database) -> None:
@@ -442,6 +478,57 @@ async def test_stop_gives_a_question_up(database: Database) -> None:
     assert "Stopped: waiting for your answer." in texts
     results = await chat.bench.all("SELECT content FROM messages WHERE role = 'tool'")
     assert results == [(questions.GIVEN_UP,)]
+
+
+async def test_a_new_conversation_does_not_answer_what_was_asked_in_the_old_one(
+    database: Database,
+) -> None:
+    """The question is over, and what is said next begins the new conversation."""
+    chat = await chat_with(database, Answer("", (WHICH,)), Answer("Hello."))
+    await chat.begin()
+    async with chat.bench.running():
+        await chat.asked()
+        await chat.command("new")
+        assert await chat.press("blue") == "That question is over."
+        await chat.say("hello")
+        await chat.ended(2)
+    told = [row["text"] for row in await chat.rows("sendMessage")]
+    assert told[1:] == [f"{commands.NEW} {commands.NEW_GIVEN_UP}", "Hello."]
+    (edit,) = await chat.rows("editMessageText")
+    assert edit["text"].endswith("Not answered: what I was doing has ended.")
+    assert await chat.bench.all("SELECT outcome FROM turns ORDER BY id") == [
+        ("stopped",),
+        ("answered",),
+    ]
+
+
+async def test_a_new_conversation_gives_up_what_needs_permission(database: Database) -> None:
+    """It is not run, and nobody is left waiting behind it."""
+    chat = await chat_with(database, Answer("", (PAY,)), Answer("Hello."))
+    await chat.begin()
+    async with chat.bench.running():
+        await chat.asked()
+        await chat.command("new")
+        await chat.say("hello")
+        await chat.ended(2)
+    assert chat.paid == []
+    assert (await chat.rows("editMessageText"))[0]["text"].startswith("Not run:")
+
+
+async def test_a_new_conversation_lets_what_is_at_work_come_to_its_end(
+    database: Database,
+) -> None:
+    """And says so."""
+    held = trio.Event()
+    chat = await chat_with(database, held, Answer("Done."))
+    await chat.begin()
+    async with chat.bench.running():
+        await chat.bench.model.waiting.wait()
+        await chat.command("new")
+        held.set()
+        await chat.ended()
+    told = [row["text"] for row in await chat.rows("sendMessage")]
+    assert told == [f"{commands.NEW} {commands.NEW_BUSY}", "Done."]
 
 
 @pytest.mark.parametrize("order", [("blue", "Allow once"), ("Allow once", "blue")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from attrs import evolve
 from agent.transcript import Answer, CallRequest
 from daemon.chat.memory import MemoryKeeper
 from daemon.chat.preview import NoSession
+from daemon.store import people, turns
 from daemon.store.db import Database, open_database
+from daemon.store.turnrow import TurnRow
 from tests.daemon.chat.fakefiles import FakeFiles
-from tests.daemon.chat.turnbench import Bench, FakeModel, bench_with
+from tests.daemon.chat.turnbench import HERE, Bench, FakeModel, bench_with
 
 
 @pytest.fixture
@@ -84,6 +87,26 @@ async def test_a_session_that_rests_is_shown_up_to_its_last_word(
     async with bench.running():
         await bench.answered(2)
     assert model.asked[1][:-1] == before["messages"]
+
+
+async def test_times_are_those_of_the_zone_that_a_person_has_chosen(
+    database: Database, tmp_path: Path
+) -> None:
+    """Beside messages, and the day in the prompt, which is another there at some hours."""
+    bench, model = await remembering(database, tmp_path, Answer("hi"))
+
+    def begin(db: Any) -> TurnRow:
+        session = people.ensure_session(db, HERE, 0.0)
+        user = people.ensure_user(db, "telegram", "1", "Ada", 0.0)
+        people.set_zone(db, user, "Pacific/Kiritimati")
+        return turns.create(db, session, text="hello", asked_at=1.0, now=time.time(), payer_id=user)
+
+    turn = await database.write(begin)
+    before = await shown(bench, turn.session_id)
+    async with bench.running():
+        await bench.answered(1)
+    assert before["messages"] == model.asked[0]
+    assert "Kiritimati" in str(before["messages"][0]["content"])
 
 
 async def test_no_session_is_said(database: Database, tmp_path: Path) -> None:

@@ -87,3 +87,25 @@ def test_it_may_be_cut_off_anywhere(
     for path in cut:
         migrate(path)
         assert found(path, "fern") == ["Where is the fern?"], path
+
+
+def test_what_took_the_place_of_another_edits_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what was an edit already when the earlier version ended."""
+    path = tmp_path / "old.db"
+    before = migrations.STEPS[: migrations.STEPS.index(migrations.one_edit)]
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "STEPS", before)
+        migrate(path)
+    row = "INSERT INTO outbox (ref, channel, account, chat, seq, method, params, state, created_at,"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(f"""
+            {row} id) VALUES ('p', 't', '1', '5', 1, 'sendMessage', '{{}}', 'sent', 0, 1);
+            {row} replaces) VALUES ('e', 't', '1', '5', 2, 'editMessageText',
+                '{{"text":"a","message_id":31}}', 'queued', 0, 1);
+        """)
+    migrate(path)
+    with closing(sqlite3.connect(path)) as db:
+        found = db.execute("SELECT edits, method, params FROM outbox WHERE ref = 'e'").fetchone()
+    assert found == ("p", "sendMessage", '{"text":"a"}')

@@ -6,10 +6,10 @@ import sqlite3
 
 import pytest
 
-from daemon.store import holding, outbox, sending
+from daemon.store import closed, holding, outbox, sending
 from daemon.store.holding import HOLD_AFTER
 from daemon.store.outbox import Draft, destination_of
-from daemon.store.sending import MAX_WAIT, Part
+from daemon.store.sending import MAX_REPEATS, MAX_WAIT, Part, Shut
 from daemon.store.values import Place
 
 HERE = Place("telegram", "42", "1")
@@ -136,6 +136,19 @@ def test_an_edit_carries_no_doubt(db: sqlite3.Connection, boot: str) -> None:
     assert states(db) == [("queued", 0)]
 
 
+@pytest.mark.parametrize("method", ["editMessageText", "deleteMessage", "setMessageReaction"])
+def test_what_may_be_repeated_is_not_repeated_for_ever(
+    db: sqlite3.Connection, boot: str, method: str
+) -> None:
+    """A server that chokes on one edit does not keep the chat from what is behind it."""
+    outbox.enqueue(db, HERE, [Draft(method, {"message_id": 1})], 0.0)
+    say(db, "b")
+    for _ in range(MAX_REPEATS):
+        sending.doubtful(db, claim(db, boot), 0.0, "500")
+    assert claim(db, boot).params == {"text": "b"}
+    assert outbox.troubles(db) == {"unknown": 1}
+
+
 def test_what_certainly_was_not_sent_carries_no_doubt(db: sqlite3.Connection, boot: str) -> None:
     say(db, "a")
     for _ in range(20):
@@ -184,6 +197,38 @@ def test_a_group_that_moved_takes_its_unsent_parts_along(db: sqlite3.Connection,
     assert first.params == {"text": "a"}
 
 
+def test_what_is_held_of_a_group_that_moved_is_shown_there(
+    db: sqlite3.Connection, boot: str
+) -> None:
+    """Its button has moved, too."""
+    say(db, "old 1", "old 2")
+    ((_, _, ref),) = holding.hold_old(db, HOLD_AFTER + 1)
+    holding.move(db, HERE, "-1001")
+    moved = Place("telegram", "42", "-1001")
+    assert states(db) == [("held", 0)] * 2
+    assert holding.show_held(db, moved, ref, HOLD_AFTER + 2) == 2
+    assert claim(db, boot, moved, HOLD_AFTER + 3).params == {"text": "old 1"}
+
+
+def test_a_menu_of_a_group_that_moved_is_not_turned_in_the_new_one(
+    db: sqlite3.Connection, boot: str
+) -> None:
+    """The number that it names is another message's there."""
+    outbox.enqueue(db, HERE, [Draft("editMessageText", {"message_id": 7, "text": "x"})], 0.0)
+    say(db, "a")
+    outbox.move_chat(db, destination_of(HERE), "-1001")
+    assert claim(db, boot, Place("telegram", "42", "-1001")).params == {"text": "a"}
+
+
+def test_what_nobody_asks_to_see_is_not_kept(db: sqlite3.Connection) -> None:
+    """Texts neither: their button is over then."""
+    say(db, "old")
+    holding.hold_old(db, HOLD_AFTER + 1)
+    assert holding.drop_held(db, holding.KEEP_HELD) == []
+    assert holding.drop_held(db, holding.KEEP_HELD + 1) == [(HERE, 1, [])]
+    assert states(db) == [("failed", 0)]
+
+
 def test_a_part_in_doubt_stays_in_doubt_when_its_group_moves(
     db: sqlite3.Connection, boot: str
 ) -> None:
@@ -212,3 +257,20 @@ def test_what_is_over_is_forgotten_after_its_time_and_the_rest_is_not(
     assert outbox.prune(db, outbox.KEEP_SECONDS) == 0
     assert outbox.prune(db, outbox.KEEP_SECONDS + 1) == 2
     assert [state for state, _ in states(db)] == ["held"]
+
+
+# --- Chats that cannot be written to ---
+
+
+def test_what_waits_for_a_closed_chat_ends_with_the_look_at_it(
+    db: sqlite3.Connection, boot: str
+) -> None:
+    """So what is queued after the chat has opened again is sent, however soon that is."""
+    file = Draft("sendDocument", {}, "key", "a.txt")
+    outbox.enqueue(db, HERE, [Draft("sendMessage", {"text": "a"}), file], 0.0)
+    closed.close(db, HERE, closed.BLOCKED, 0.0)
+    assert sending.claim_next(db, destination_of(HERE), boot, 1.0) == Shut("blocked", ["key"])
+    closed.reopen(db, HERE)
+    say(db, "b")
+    assert claim(db, boot).params == {"text": "b"}
+    assert states(db)[:2] == [("failed", 0)] * 2

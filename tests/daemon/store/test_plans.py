@@ -290,8 +290,8 @@ def press(db: sqlite3.Connection, turn_id: int, approval: str, question: str) ->
     buttons.withdraw(db, group)
     buttons.prune(db, 3.0)
     approvals.last(db, approval, user, 2.0)
-    ((grant, _),) = grants.of_user(db, HOME, user)
-    assert grants.revoke(db, grant)
+    (grant,) = grants.of_user(db, HOME, user)
+    assert grants.revoke(db, grant.ref)
     assert questions.find(db, question) == questions.open_of(db, turn_id)
     assert approvals.is_asked(db, approval)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from attrs import evolve
 
-from daemon.store import holding, outbox, people, placeholders, previews, sending, turns
+from daemon.store import holding, outbox, people, previews, sending, turns
 from daemon.store.outbox import Draft, destination_of
 from daemon.store.sending import Part
 from daemon.store.values import Place
@@ -50,7 +51,7 @@ def test_the_answer_is_an_edit_of_the_placeholder(
     conclude(db, turn)
     part = claim(db, boot)
     assert (part.method, part.doubts) == ("editMessageText", 0)
-    assert part.params == {"text": "Once upon a time.", "message_id": 31}
+    assert (part.params, part.target) == ({"text": "Once upon a time."}, "31")
     sending.sent(db, part.id, "31", 3.0)
     assert claim(db, boot).method == "sendMessage"
     assert not previews.look(db, destination_of(HERE), turn).has_placeholder
@@ -59,13 +60,13 @@ def test_the_answer_is_an_edit_of_the_placeholder(
 def test_an_edit_that_a_crash_interrupts_is_made_again_without_a_label(
     db: sqlite3.Connection, boot: str, turn: int
 ) -> None:
-    """That it is an edit is in its row before it is made."""
+    """That it was an edit is known by the message that it was to change."""
     sent_placeholder(db, boot, turn)
     conclude(db, turn)
     claim(db, boot)
     sending.recover(db)
     part = claim(db, boot)
-    assert (part.method, part.params["message_id"], part.doubts) == ("editMessageText", 31, 0)
+    assert (part.method, part.target, part.doubts) == ("editMessageText", "31", 0)
 
 
 def test_a_placeholder_that_nobody_has_seen_is_taken_out(
@@ -99,10 +100,10 @@ def test_without_a_placeholder_the_answer_is_a_message(
     previews.begin(db, HERE, turn, WORDS, 1.0)
     under_way = claim(db, boot)
     conclude(db, turn)
-    placeholders.fail(db, under_way.id, "no", sent=sent)
+    previews.fail(db, under_way.id, "no", sent=sent)
     part = claim(db, boot)
     assert (part.method, part.doubts) == (method, doubts)
-    assert "message_id" not in part.params
+    assert part.target is None
 
 
 def test_a_placeholder_in_doubt_is_not_sent_again_and_the_answer_says_so(
@@ -143,9 +144,21 @@ def test_a_message_that_was_deleted_is_not_changed_but_sent(
     """The answer becomes a message of its own, and is not made an edit again."""
     sent_placeholder(db, boot, turn)
     conclude(db, turn)
-    placeholders.as_message(db, claim(db, boot).id, "400 message to edit not found")
+    sending.as_message(db, claim(db, boot).id, "400 message to edit not found")
     part = claim(db, boot)
     assert (part.method, part.params) == ("sendMessage", FINAL[0].params)
+
+
+def test_an_edit_of_which_nothing_is_ever_heard_becomes_a_message(
+    db: sqlite3.Connection, boot: str, turn: int
+) -> None:
+    """It says that it may be there twice; what the placeholder shows may be the answer."""
+    sent_placeholder(db, boot, turn)
+    conclude(db, turn)
+    for _ in range(sending.MAX_REPEATS):
+        sending.doubtful(db, claim(db, boot), 0.0, "500")
+    part = claim(db, boot)
+    assert (part.method, part.doubts, part.params) == ("sendMessage", 1, FINAL[0].params)
 
 
 def test_a_file_takes_no_messages_place(db: sqlite3.Connection, boot: str, turn: int) -> None:
@@ -153,11 +166,11 @@ def test_a_file_takes_no_messages_place(db: sqlite3.Connection, boot: str, turn:
     sent_placeholder(db, boot, turn)
     conclude(db, turn, [Draft("sendPhoto", {}, "key", "a.png")])
     part = claim(db, boot)
-    assert (part.method, part.params) == ("deleteMessage", {"message_id": 31})
+    assert (part.method, part.target) == ("deleteMessage", "31")
     sending.sent(db, part.id, "31", 3.0)
     assert claim(db, boot).method == "sendPhoto"
     conclude(db, turn)
-    assert db.execute("SELECT count(*) FROM outbox WHERE replaces IS NOT NULL").fetchone()[0] == 1
+    assert db.execute("SELECT count(*) FROM outbox WHERE edits IS NOT NULL").fetchone()[0] == 1
 
 
 def test_an_answer_without_a_word_removes_the_placeholder(
@@ -172,11 +185,14 @@ def test_an_answer_without_a_word_removes_the_placeholder(
 def test_there_is_nothing_to_remove_of_what_never_arrived(
     db: sqlite3.Connection, boot: str, turn: int
 ) -> None:
-    """The removal ends by itself, and what follows is claimed."""
+    """The removal ends without a request, and what follows is claimed."""
     previews.begin(db, HERE, turn, WORDS, 1.0)
     under_way = claim(db, boot)
     conclude(db, turn, [Draft("sendPhoto", {}, "key", "a.png")])
-    placeholders.fail(db, under_way.id, "no", sent=True)
+    previews.fail(db, under_way.id, "no", sent=True)
+    removal = claim(db, boot)
+    assert removal.is_void
+    sending.sent(db, removal.id, None, 3.0)
     assert claim(db, boot).method == "sendPhoto"
     assert outbox.troubles(db) == {}
 
@@ -208,3 +224,56 @@ def test_a_placeholder_is_never_held_back_as_an_old_message(
     """Nobody is asked whether they want to see it."""
     previews.begin(db, HERE, turn, WORDS, 1.0)
     assert holding.hold_old(db, 2.0 + holding.HOLD_AFTER) == []
+
+
+def test_a_group_that_moves_takes_no_number_of_a_message_along(
+    db: sqlite3.Connection, boot: str, turn: int
+) -> None:
+    """There it may be that of another message: the answer is one of its own, and nothing goes."""
+    sent_placeholder(db, boot, turn)
+    conclude(db, turn)
+    assert claim(db, boot).method == "editMessageText"
+    (removal,) = outbox.enqueue(db, HERE, [Draft("deleteMessage", {}, edits=ref_of(db, "31"))], 3.0)
+    outbox.move_chat(db, destination_of(HERE), "-1005")
+    there = destination_of(evolve(HERE, chat="-1005"))
+    told = sending.claim_next(db, there, boot, 4.0)
+    assert isinstance(told, Part)
+    assert (told.method, told.target, told.doubts) == ("sendMessage", None, 0)
+    db.execute("UPDATE outbox SET state = 'sent' WHERE ref <> ?", (removal,))
+    last = sending.claim_next(db, there, boot, 4.0)
+    assert isinstance(last, Part)
+    assert last.is_void
+
+
+def test_a_placeholder_is_not_looked_for_where_its_group_has_moved(
+    db: sqlite3.Connection, boot: str, turn: int
+) -> None:
+    """A turn that goes on there after a restart is shown by a new one."""
+    sent_placeholder(db, boot, turn)
+    there = evolve(HERE, chat="-1005")
+    assert not previews.look(db, destination_of(there), turn).has_placeholder
+    assert previews.begin(db, there, turn, WORDS, 2.0)
+    assert isinstance(sending.claim_next(db, destination_of(there), boot, 3.0), Part)
+
+
+def test_a_question_that_changes_before_it_is_shown_still_takes_the_place(
+    db: sqlite3.Connection, boot: str, turn: int
+) -> None:
+    """Telegram had no time for it; by then it was answered, and its message says that."""
+    sent_placeholder(db, boot, turn)
+    conclude(db, turn, FINAL[:1])
+    asked = claim(db, boot)
+    sending.not_sent(db, asked, 1.0, "429 retry after 1 s")
+    (ref,) = db.execute("SELECT ref FROM outbox WHERE id = ?", (asked.id,)).fetchone()
+    outbox.amend(db, HERE, ref, {"text": "Allowed."}, 2.0)
+    part = claim(db, boot, 3.0)
+    assert (part.method, part.target, part.params) == (
+        "editMessageText",
+        "31",
+        {"text": "Allowed."},
+    )
+
+
+def ref_of(db: sqlite3.Connection, message_id: str) -> str:
+    row = db.execute("SELECT ref FROM outbox WHERE message_id = ?", (message_id,)).fetchone()
+    return str(row[0])

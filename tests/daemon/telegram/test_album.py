@@ -307,7 +307,7 @@ async def test_an_album_cut_off_by_the_end_waits_for_the_next_start(
     sender.wake(HERE)
     await demo.bot.wait_for(lambda bot: bot.count(media.ALBUM))
     await sender.close(0.05)
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         while await states(database) != ["queued"]:
             await trio.lowlevel.checkpoint()
     assert len(list(spool.path.iterdir())) == 2
@@ -397,7 +397,7 @@ async def test_an_old_album_that_nobody_asks_for_goes_with_all_its_files(
     await database.write(lambda db: db.execute("UPDATE outbox SET created_at = 1000"))
     async with sending(database, boot, api, spool) as sender:
         await demo.bot.wait_for(lambda bot: len(seen(bot)) == 1)
-        assert "3 file(s)" in seen(demo.bot)[0][1]
+        assert "1 message(s)" in seen(demo.bot)[0][1]
         assert await ended(database, sender, spool) == ["failed", "sent"]
 
 

@@ -65,11 +65,16 @@ EXAMPLES = {
     "an item of paragraphs": ("1. a\n\n   b\n2. c", "1. a\n\n   b\n2. c"),
     "tasks": ("- [x] a\n- [ ] b\n  1. [x] c", "☑ a\n☐ b\n  1. ☑ c"),
     "empty items": ("- \n- a\n-", "•\n• a\n•"),
+    "a paragraph below a list": (
+        "1. a\n2. b\n\nc\n\n- d\n  - e\n\nf",
+        "1. a\n2. b\n\nc\n\n• d\n  ◦ e\n\nf",
+    ),
     "code in an item": ("- a\n  ```sh\n  b\n  ```\n- c", "• a\n{pre:sh}b{/}\n• c"),
     # Quotes.
     "a quote": ("> a\n> b\n\nc", "{blockquote}a\nb{/}\n\nc"),
     "quotes in one another": ("> a\n> > b\n>\n> c", "{blockquote}a\n> b\n\nc{/}"),
     "a list in a quote": ("> - a\n>   1. b", "{blockquote}• a\n  1. b{/}"),
+    "a paragraph below a list in a quote": ("> - a\n>\n> b", "{blockquote}• a\n\nb{/}"),
     "code in a quote": ("> a\n>\n> ```\n> b\n> ```", "{blockquote}a\n\n{pre}b{/}{/}"),
     "a quote in a list": ("- a\n  > b", "• a\n{blockquote}  b{/}"),
     # Code.

@@ -25,6 +25,7 @@ from daemon.store.outbox import Draft
 from daemon.store.sending import MAX_WAIT, claim_next
 from daemon.store.values import Place
 from daemon.telegram import failure
+from daemon.telegram import outbox as outbox_module
 from daemon.telegram.api import (
     CONNECTIONS,
     Ambiguous,
@@ -68,6 +69,7 @@ from daemon.telegram.render import MAYBE_TWICE
         (Refused(400, "Bad Request: not enough rights to send text messages"), Close("rights")),
         (Refused(400, "Bad Request: CHAT_WRITE_FORBIDDEN"), Close("rights")),
         (Refused(400, "Bad Request: not enough rights to send photos to the chat"), GiveUp()),
+        (Refused(400, "Bad Request: chat not found"), Close("gone")),
         (Refused(400, "Bad Request: TOPIC_CLOSED"), OutsideTopics()),
         (Refused(400, "Bad Request: message thread not found"), OutsideTopics()),
         (Refused(400, "Bad Request: SLOWMODE_WAIT_30"), Again(30.0)),
@@ -86,6 +88,12 @@ def test_an_unreachable_network_is_tried_ever_less_often() -> None:
     delays = [after_failure(NotSent("x"), n) for n in range(1, 2000)]
     assert delays[:3] == [Again(0.5), Again(1.0), Again(2.0)]
     assert delays[-1] == Again(LONGEST_BACKOFF)
+
+
+def test_an_edit_without_an_answer_is_repeated_ever_less_often() -> None:
+    """It holds up what is behind it, so it is not asked for twice a second either."""
+    delays = [after_failure(ServerFailed("500"), n, "editMessageText") for n in (1, 2, 3, 99)]
+    assert delays == [Doubt(0.5), Doubt(1.0), Doubt(2.0), Doubt(LONGEST_BACKOFF)]
 
 
 def test_a_request_that_is_cut_off_every_time_is_given_up() -> None:
@@ -168,7 +176,7 @@ async def states(database: Database) -> list[str]:
 
 async def until(database: Database, expected: list[str]) -> None:
     """Wait for the rows to be in these states."""
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         while await states(database) != expected:  # noqa: ASYNC110  (rows ring no bell)
             await trio.sleep(0.005)
 
@@ -211,21 +219,20 @@ async def test_only_what_is_on_its_way_would_be_in_doubt(database: Database, boo
 async def test_what_was_claimed_but_not_begun_at_the_end_is_given_back(
     database: Database, boot: str
 ) -> None:
+    """Its row is committed only when the claim waits for the writer and the end has begun."""
     held = Held()
     entered, let_go = threading.Event(), threading.Event()
 
-    def hold_the_writer(_db: Any) -> None:
+    def hold_the_writer(db: Any) -> None:
+        rows.enqueue(db, place(1), [Draft("sendMessage", {"text": "a"})], time.time())
         entered.set()
         let_go.wait()
 
     async with sending(database, boot, held) as sender, trio.open_nursery() as nursery:
-        await trio.testing.wait_all_tasks_blocked()  # it has looked, and found nothing
-        await database.write(
-            rows.enqueue, place(1), [Draft("sendMessage", {"text": "a"})], time.time()
-        )
         nursery.start_soon(database.write, hold_the_writer)
         await trio.to_thread.run_sync(entered.wait)
         sender.wake(place(1))
+        await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(sender.close, 5.0)
         await trio.testing.wait_all_tasks_blocked()
         let_go.set()
@@ -276,6 +283,22 @@ async def test_a_failure_touches_only_its_own_message(
     assert await states(database) == [others, "sent", "sent"]
 
 
+async def test_a_last_try_waits_until_telegram_answers(
+    demo: DemoServers, database: Database, sender: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is down nothing is in doubt twice; that it refuses something is an answer, too."""
+    monkeypatch.setattr(outbox_module, "SILENCE_SECONDS", 0.01)
+    demo.bot.faults.add(Fault.bad_gateway(method="sendMessage"))
+    demo.bot.faults.add(Fault.bad_gateway(method="getMe", times=2))
+    demo.bot.faults.add(Fault.cut_before(method="getMe"))
+    demo.bot.faults.add(Fault(method="getMe", status=400))
+    await say(database, sender, 1, "a", "b")
+    await demo.bot.wait_for(shows(1, MAYBE_TWICE + "a", "b"))
+    await sender.close(5.0)
+    assert await states(database) == ["sent", "sent"]
+    assert (demo.bot.count("sendMessage"), demo.bot.count("getMe")) == (3, 4)
+
+
 async def test_a_chat_that_has_blocked_us_is_let_be(
     demo: DemoServers, database: Database, sender: Outbox
 ) -> None:
@@ -288,6 +311,18 @@ async def test_a_chat_that_has_blocked_us_is_let_be(
     await say(database, sender, 1, "d")
     await until(database, ["failed"] * 3 + ["sent", "failed"])
     assert sum(call.params.get("chat_id") == 1 for call in demo.bot.calls) == 1
+
+
+async def test_a_chat_that_is_not_there_is_let_be(
+    demo: DemoServers, database: Database, sender: Outbox
+) -> None:
+    """As one that has blocked us: a deleted account, or a group that was deleted."""
+    gone = Fault(method="sendMessage", status=400, description="Bad Request: chat not found")
+    gone.chat_id = 1
+    demo.bot.faults.add(gone)
+    await say(database, sender, 1, "a", "b", "c")
+    await until(database, ["failed"] * 3)
+    assert len([call for call in demo.bot.calls if call.method == "sendMessage"]) == 1
 
 
 async def test_an_answer_for_a_topic_that_is_gone_comes_in_the_chat_itself(
@@ -303,19 +338,27 @@ async def test_an_answer_for_a_topic_that_is_gone_comes_in_the_chat_itself(
 
 
 @pytest.mark.parametrize(
-    ("why", "tried"), [(closed.BLOCKED, True), (closed.KICKED, True), (closed.RIGHTS, False)]
+    ("chat", "why", "tried"),
+    [
+        (1, closed.BLOCKED, True),
+        (1, closed.RIGHTS, True),
+        (1, closed.GONE, True),
+        (-1, closed.KICKED, True),
+        (-1, closed.GONE, True),
+        (-1, closed.RIGHTS, False),
+    ],
 )
 async def test_a_chat_is_open_again_when_somebody_speaks_there(
-    demo: DemoServers, database: Database, sender: Outbox, why: str, *, tried: bool
+    demo: DemoServers, database: Database, sender: Outbox, chat: int, why: str, *, tried: bool
 ) -> None:
-    """But for one where rights are lacking: that is tried ten minutes later."""
-    demo.bot.open_chat(1)
-    here = place(1)
+    """But for a group where rights are lacking: that is tried ten minutes later."""
+    demo.bot.open_chat(chat)
+    here = place(chat)
     await database.write(closed.close, here, why, 1000.0)
     assert await database.write(closed.heard_from, here, 1001.0) is tried
     assert await database.write(closed.heard_from, here, 1000.0 + closed.TRY_AGAIN)
-    await say(database, sender, 1, "a")
-    await demo.bot.wait_for(shows(1, "a"))
+    await say(database, sender, chat, "a")
+    await demo.bot.wait_for(shows(chat, "a"))
 
 
 async def test_two_doubts_end_it_and_the_next_goes_on(

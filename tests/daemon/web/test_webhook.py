@@ -26,6 +26,7 @@ from daemon.telegram.api import NotSent, Refused, RefusedToken, open_api
 from daemon.telegram.poll import Poll
 from daemon.telegram.types import ALLOWED_UPDATES
 from daemon.web import app as app_module
+from daemon.web import server
 from daemon.web import webhook as module
 from daemon.web.server import CannotListen
 from daemon.web.webhook import Webhook, after_refusal, state_of
@@ -74,7 +75,7 @@ async def listening(demo: DemoServers, database: Database) -> AsyncIterator[Watc
 
 async def eventually(look: Callable[[], bool]) -> None:
     """Return when `look()` is true. Raises trio.TooSlowError."""
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         while True:
             if look():
                 return
@@ -156,7 +157,7 @@ async def test_the_secret_is_asked_for_before_the_body(
             await stream.send_all(
                 b"POST /telegram HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000\r\n\r\n"
             )
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 401")
 
 
@@ -171,7 +172,7 @@ async def test_a_body_over_the_cap_is_refused(
     async with listening(demo, database) as watched:
         async with await trio.open_tcp_stream(*await address(watched.hook)) as stream:
             await stream.send_all(head(framing) + chunk * (size // 65536 + 1))
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 413")
         assert await watched.post(message(5)) == 200  # and the next one is well
     assert await kept(database) == 1
@@ -222,9 +223,70 @@ async def test_a_body_that_trickles_is_cut_off(
     async with listening(demo, database) as watched:
         async with await trio.open_tcp_stream(*await address(watched.hook)) as stream:
             await stream.send_all(head("content-length: 500") + b'{"update')
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 408")
         assert await watched.post(message(5)) == 200
+
+
+HTTP_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /telegram HTTP/1.1\r\nhost: x\r\n", HTTP_2])
+async def test_a_connection_on_which_nothing_comes_is_closed(
+    demo: DemoServers, database: Database, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    """Whatever it began to speak: a header that has no end, or a protocol that proxies do not."""
+    monkeypatch.setattr(server, "KEEP_ALIVE", 0.1)
+    async with (
+        listening(demo, database) as watched,
+        await trio.open_tcp_stream(*await address(watched.hook)) as stream,
+    ):
+        if begun:
+            await stream.send_all(begun)
+        with trio.fail_after(5):
+            while await stream.receive_some(1000):
+                pass
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        "content-length: 5\r\ncontent-length: 16",
+        "content-length: +16",
+        "content-length: 0x10",
+        "transfer-encoding: chunked, identity",
+        "transfer-encoding: xchunked",
+        "content-length : 16",
+        f"{app_module.SECRET_HEADER}: other\r\nx : y",
+    ],
+)
+async def test_what_a_proxy_may_read_otherwise_is_no_request(
+    demo: DemoServers, database: Database, framing: str
+) -> None:
+    """The connection is closed, so that nothing behind it is taken for another request."""
+    body = b'{"update_id": 1}'
+    again = head(f"content-length: {len(body)}") + body
+    async with listening(demo, database) as watched:
+        async with await trio.open_tcp_stream(*await address(watched.hook)) as stream:
+            await stream.send_all(head(framing) + body + again)
+            answer = b""
+            with trio.fail_after(5):
+                while got := await stream.receive_some(1000):
+                    answer += got
+        assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 501"))
+        assert answer.count(b"HTTP/1.1 ") == 1
+    assert await kept(database) == 0
+
+
+@pytest.mark.parametrize("first", ["other", SECRET])
+async def test_of_two_secrets_the_first_counts(
+    demo: DemoServers, database: Database, first: str
+) -> None:
+    """One that is put behind it by somebody does not help."""
+    pairs = [(app_module.SECRET_HEADER, first), (app_module.SECRET_HEADER, SECRET)]
+    async with listening(demo, database) as watched:
+        code = await watched.post(message(5), headers=pairs)
+    assert code == (200 if first == SECRET else 401)
 
 
 @pytest.mark.parametrize(
