@@ -11,6 +11,8 @@ import signal
 import pytest
 from hypothesis import settings
 
+from tests.harness import ledger
+
 
 def pytest_configure() -> None:
     # How long an example takes on a busy machine says nothing.
@@ -22,3 +24,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What judges the calls of all other tests runs after them."""
     items.sort(key=lambda item: "oracles" in item.path.parts)
+
+
+def pytest_sessionfinish() -> None:
+    ledger.leave()

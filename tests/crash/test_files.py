@@ -25,12 +25,13 @@ from tests.crash.daemon_under_test import PICTURE
 from tests.crash.launcher import LAUNCHER
 from tests.crash.oracle import LABEL, Kills
 from tests.crash.test_points import bring_to_end
+from tests.crash.visiting import visit_all
 from tests.harness.rig import Rig, open_rig
 
 QUESTIONS = [Question(1, number, "file") for number in (1, 2)]
 DOCUMENT_BYTES = 700_000  # so that it takes several reads and writes
 FOREIGN = "lost+found"
-SAMPLE = 4  # points in the short form
+SAMPLE = 3  # points in the short form
 OURS = re.compile(r"spool|sendMediaGroup|sendDocument|finish_tool_call|record_and_claim")
 
 
@@ -168,13 +169,17 @@ async def points_of(path: Path) -> list[str]:
     return [point for point in points if OURS.search(point)]
 
 
-async def visit(path: Path, points: Sequence[str], figures: Figures) -> None:
-    problems, labelled, interrupted = [], 0, 0
-    for point in points:
+async def survey(path: Path, points: Sequence[str], figures: Figures) -> None:
+    every, problems = list[Found](), list[str]()
+
+    async def visit(point: str) -> None:
         found = await converse(path, "--kill", point)
-        problems += [f"{point}: {problem}" for problem in faults(found)]
-        labelled += sum(each.labelled for each in found.seen)
-        interrupted += len(found.interrupted)
+        every.append(found)
+        problems.extend(f"{point}: {problem}" for problem in faults(found))
+
+    await visit_all(points, visit)
+    labelled = sum(each.labelled for found in every for each in found.seen)
+    interrupted = sum(len(found.interrupted) for found in every)
     row = {"points": len(points), "labels": labelled, "jobs interrupted": interrupted}
     figures("kill -9 around files", {**row, "faults": len(problems)})
     assert problems == []
@@ -183,7 +188,7 @@ async def visit(path: Path, points: Sequence[str], figures: Figures) -> None:
 async def test_killed_at_a_sample_of_points_around_files(tmp_path: Path, figures: Figures) -> None:
     """A few, drawn anew each time."""
     points = await points_of(tmp_path)
-    await visit(tmp_path, random.Random(choose_seed()).sample(points, SAMPLE), figures)
+    await survey(tmp_path, random.Random(choose_seed()).sample(points, SAMPLE), figures)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -191,10 +196,10 @@ async def test_killed_while_an_album_is_on_its_way(
     tmp_path: Path, figures: Figures, moment: str
 ) -> None:
     """Between its claim and its outcome: it comes once more under a label, each picture in it."""
-    await visit(tmp_path, [f"sendMediaGroup {moment}@1"], figures)
+    await survey(tmp_path, [f"sendMediaGroup {moment}@1"], figures)
 
 
 @pytest.mark.slow
 async def test_killed_at_every_point_around_files(tmp_path: Path, figures: Figures) -> None:
     """Before, in and after each transaction, each step of the spool and each send."""
-    await visit(tmp_path, await points_of(tmp_path), figures)
+    await survey(tmp_path, await points_of(tmp_path), figures)

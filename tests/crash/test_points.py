@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -22,6 +22,7 @@ from tests.crash.conftest import Figures, choose_seed
 from tests.crash.conversation import Question, answer, questions
 from tests.crash.launcher import LAUNCHER
 from tests.crash.oracle import Kills, Verdict, judge, settled
+from tests.crash.visiting import visit_all
 from tests.harness.rig import Rig, open_rig
 
 KINDS = ("plain", "sum", "long", "both")
@@ -29,7 +30,6 @@ CODE_KINDS = ("code", "plain", "code")
 CHATS = (1, 2)
 SLOW = 0.4  # seconds that a slow model takes for each answer
 SAMPLE = 3  # points in the short form
-AT_ONCE = 2  # conversations side by side: as many as the smallest machine has cores
 
 # Holds a conversation with a daemon that dies by these options, and with its heirs.
 Converse: TypeAlias = Callable[[Sequence[str]], Awaitable[Verdict]]
@@ -75,25 +75,14 @@ async def recorded(path: Path, hold: Converse) -> list[str]:
 
 @define
 class Survey:
-    """Holds one conversation for each point, some side by side."""
+    """Holds one conversation for each point that is visited."""
 
     hold: Converse
     total: Verdict = field(factory=Verdict)
     # Points that were not reached again, because things went in another order.
     missed: list[str] = field(factory=list)
 
-    async def visit(self, points: Iterable[str]) -> None:
-        left = list(reversed(list(points)))
-
-        async def visit_some() -> None:
-            while left:
-                await self.visit_one(left.pop())
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(AT_ONCE):
-                nursery.start_soon(visit_some)
-
-    async def visit_one(self, point: str) -> None:
+    async def visit(self, point: str) -> None:
         verdict = await self.hold(["--kill", point])
         verdict.notes = [f"{point}: {note}" for note in verdict.notes]
         if not verdict.kills:
@@ -130,7 +119,7 @@ async def survey(
     points: Sequence[str], hold: Converse, figures: Figures, *, of: str = "", **more: object
 ) -> None:
     watch = Survey(hold)
-    await watch.visit(points)
+    await visit_all(points, watch.visit)
     found = watch.total
     title = "kill -9 at journal points" + (f" of {of}" if of else "")
     figures(title, {"points": len(points), **found.figures(), **more})

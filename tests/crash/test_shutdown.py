@@ -13,7 +13,7 @@ from tests.crash.oracle import LABEL, Kills, judge, settled
 from tests.harness.rig import Rig, open_rig
 
 # Seconds beyond the grace for an interpreter to come down on a busy machine.
-SLACK = 3.0
+SLACK = 10.0
 TITLE = "SIGTERM"
 
 

@@ -32,7 +32,7 @@ from tests.harness.rig import Rig, open_rig
 KINDS = ("pay", "choose", "dine", "brew", "plain")
 CHATS = (1, 2)
 BY_BUTTON = 1  # the chat whose person presses buttons
-SAMPLE = 6  # points in the short form
+SAMPLE = 4  # points in the short form
 QUESTION = re.compile(
     r"May I run this\?\n\npay\nbill: (q\S+)( of the cook)?.*/approve (\w+)", re.DOTALL
 )
