@@ -98,20 +98,7 @@ def claim_next(
     waits for a destination that is shut is given up, here and now: a moment later it may be open,
     with something to send. A `careful` claim leaves a last try where it is.
     """
-    where = (to.channel, to.account, to.chat)
-    row = db.execute(
-        "SELECT o.id, o.topic, o.turn_id, o.method, o.params, o.attempts, o.doubts, o.about,"
-        " o.asked_at, o.file, o.file_name, o.cuts, o.more_files, o.edits, o.stands_for,"
-        " d.not_before, d.closed,"
-        " (SELECT not_before FROM destinations WHERE channel = o.channel AND account = o.account"
-        " AND chat = ?) AS chat_not_before,"
-        f" (SELECT message_id FROM outbox AS edited WHERE {TARGET} AND {IS_THERE}) AS target,"
-        f" (SELECT state = 'unknown' FROM outbox AS edited WHERE {TARGET}) AS may_be_there"
-        " FROM outbox AS o JOIN destinations AS d"
-        " USING (channel, account, chat) WHERE o.channel = ? AND o.account = ? AND o.chat = ?"
-        f" AND o.{DUE} ORDER BY o.seq LIMIT 1",
-        (chat_of(to.chat), *where),
-    ).fetchone()
+    row = _first(db, to)
     if row is None:
         return None
     if row["closed"] is not None:
@@ -127,10 +114,34 @@ def claim_next(
         "UPDATE outbox SET state = 'sending', boot = ?, attempts = attempts + 1 WHERE id = ?",
         (boot, row["id"]),
     )
+    return _part(to, row)
+
+
+def _first(db: sqlite3.Connection, to: Destination) -> sqlite3.Row | None:
+    """The destination's first part that is not over, with what decides whether it may go."""
+    where = (to.channel, to.account, to.chat)
+    row: sqlite3.Row | None = db.execute(
+        "SELECT o.id, o.topic, o.turn_id, o.method, o.params, o.attempts, o.doubts, o.about,"
+        " o.asked_at, o.file, o.file_name, o.cuts, o.more_files, o.edits, o.stands_for,"
+        " d.not_before, d.closed,"
+        " (SELECT not_before FROM destinations WHERE channel = o.channel AND account = o.account"
+        " AND chat = ?) AS chat_not_before,"
+        f" (SELECT message_id FROM outbox AS edited WHERE {TARGET} AND {IS_THERE}) AS target,"
+        f" (SELECT state = 'unknown' FROM outbox AS edited WHERE {TARGET}) AS may_be_there"
+        " FROM outbox AS o JOIN destinations AS d"
+        " USING (channel, account, chat) WHERE o.channel = ? AND o.account = ? AND o.chat = ?"
+        f" AND o.{DUE} ORDER BY o.seq LIMIT 1",
+        (chat_of(to.chat), *where),
+    ).fetchone()
+    return row
+
+
+def _part(to: Destination, row: sqlite3.Row) -> Part:
+    """A row of `_first` whose send has just been counted."""
     in_place = row["method"] == SEND and row["target"] is not None
     return Part(
         row["id"],
-        Place(*where, row["topic"]),
+        Place(to.channel, to.account, to.chat, row["topic"]),
         row["turn_id"],
         EDIT if in_place else row["method"],
         json.loads(row["params"]),
