@@ -219,17 +219,23 @@ async def test_what_does_not_wait_is_not_acknowledged(
         go_on.set()
 
 
+async def acknowledged(chat: Chat) -> int:
+    """The second of two messages waits, with a reaction that was sent; gives its turn."""
+    await chat.say("a")
+    await chat.bench.model.waiting.wait()
+    await chat.say("b")
+    ((waiting,),) = await chat.bench.all("SELECT max(id) FROM turns")
+    await chat.bench.database.write(lambda db: db.execute("UPDATE outbox SET state = 'sent'"))
+    return int(waiting)
+
+
 async def test_a_turn_that_never_begins_takes_its_reaction_back(
     database: Database, tmp_path: Path
 ) -> None:
     """Stopped or given up; and one that was sent is taken back once, whatever happens."""
     go_on = trio.Event()
     async with chatting(database, tmp_path, go_on, Answer("one"), sends=False) as chat:
-        await chat.say("a")
-        await chat.bench.model.waiting.wait()
-        await chat.say("b")
-        ((waiting,),) = await chat.bench.all("SELECT max(id) FROM turns")
-        await database.write(lambda db: db.execute("UPDATE outbox SET state = 'sent'"))
+        waiting = await acknowledged(chat)
         await database.write(turns.end, waiting, "stopped", 0.0)
         assert await chat.rows() == [("sent",), ("queued",)]
         assert not await database.write(acks.settle, waiting, 0.0)
@@ -243,11 +249,7 @@ async def test_a_reaction_stays_in_the_chat_that_a_group_has_left(
     """Its message has another number now; nothing is queued where nobody would look for it."""
     go_on = trio.Event()
     async with chatting(database, tmp_path, go_on, Answer("one"), sends=False) as chat:
-        await chat.say("a")
-        await chat.bench.model.waiting.wait()
-        await chat.say("b")
-        ((waiting,),) = await chat.bench.all("SELECT max(id) FROM turns")
-        await database.write(lambda db: db.execute("UPDATE outbox SET state = 'sent'"))
+        waiting = await acknowledged(chat)
         await database.write(people.move_chat, HERE, "-1007")
         assert not await database.write(acks.settle, waiting, 0.0)
         assert await chat.rows() == [("sent",)]
