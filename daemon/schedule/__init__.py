@@ -1,0 +1,1 @@
+"""Scheduled prompts: when they come (pure), what is due, and the task that keeps them."""
