@@ -57,6 +57,8 @@ class Budget:
     agent_day_money: float = 0.0
     heartbeat_tokens: int = 50_000
     heartbeat_money: float = 0.0
+    schedule_tokens: int = 200_000
+    schedule_money: float = 0.0
     answer_tokens: int = 4096
 
     @property
@@ -68,6 +70,7 @@ class Budget:
                 self.guest_day_money,
                 self.agent_day_money,
                 self.heartbeat_money,
+                self.schedule_money,
             )
         )
 
@@ -101,8 +104,8 @@ class Spent:
 class Account:
     """One budget: its keys in the configuration begin with `key`; who it is for, when it is anew.
 
-    `key` is one of turn, heartbeat, user_day, guest_day and agent_day; or specialist, whose budget
-    is said in its own file.
+    `key` is one of turn, heartbeat, schedule, user_day, guest_day and agent_day; or specialist,
+    whose budget is said in its own file.
     """
 
     key: str
@@ -157,6 +160,7 @@ FREE = Tariff(
         guest_day_tokens=0,
         agent_day_tokens=0,
         heartbeat_tokens=0,
+        schedule_tokens=0,
     ),
 )
 
@@ -198,6 +202,7 @@ WHOSE = {
     "turn": "for one task",
     "specialist": "of this specialist for one task",
     "heartbeat": "for one heartbeat",
+    "schedule": "for one run of a scheduled prompt",
     "user_day": "of one person for one day",
     "guest_day": "of one guest for one day",
     "agent_day": "of this assistant for one day",

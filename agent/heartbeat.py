@@ -10,6 +10,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 
+from agent import silence
+
 FILE = "HEARTBEAT.md"
 SILENT = "HEARTBEAT_OK"
 
@@ -29,10 +31,6 @@ CUT = "[The file goes on; no more of it is looked at.]"
 _BULLET = r"(?:[-*+]|\d+[.)])\s*"
 _IDLE = re.compile(rf"#.*|>.*|[-*_=\s]*|{_BULLET}(?:\[[ xX]?\])?|{_BULLET}\[[xX]\].*")
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
-# The silent word as models write it: some escape the line in it, as for Markdown.
-_WORD = re.compile(r"HEARTBEAT\\?[_ ]OK", re.IGNORECASE)
-_WORD_LAST = re.compile(rf"{_WORD.pattern}\Z", re.IGNORECASE)
-_AROUND = " \t\r\n.,;:!*_`'\"()[]"
 
 
 def is_actionable(text: str) -> bool:
@@ -49,17 +47,8 @@ def prompt(text: str, now: dt.datetime, *, cut: bool = False) -> str:
 
 
 def worth_telling(answer: str) -> str:
-    """What of an answer goes to the chat: all but the word that says that there is nothing.
-
-    '' if nothing is left. The word counts at the beginning and at the end, however it is dressed.
-    """
-    text = answer.strip()
-    bare = text.strip(_AROUND)
-    found = _WORD.match(bare) or _WORD_LAST.search(bare)
-    if found is None:
-        return text if bare else ""
-    rest = f"{bare[: found.start()]}{bare[found.end() :]}".strip()
-    return rest if any(map(str.isalnum, rest)) else ""
+    """What of an answer goes to the chat; '' if it says that there is nothing."""
+    return silence.without(answer, SILENT)
 
 
 def is_quiet(now: dt.time, hours: tuple[dt.time, dt.time] | None) -> bool:

@@ -234,13 +234,48 @@ class Inquiry:
     choices: tuple[str, ...] = ()
 
 
+@frozen(kw_only=True)
+class Appointment:
+    """A prompt to be run later, as the model wants it; all is checked by who books it.
+
+    `job` names one that is to be changed: then what is None stays as it is. One of `run_at`,
+    `delay_seconds`, `every_seconds` and `cron` says when. A time without an offset is in `zone`,
+    which is the person's if it is None.
+    """
+
+    job: str | None = None
+    name: str | None = None
+    prompt: str | None = None
+    run_at: str | None = None
+    delay_seconds: float | None = None
+    every_seconds: float | None = None
+    cron: str | None = None
+    zone: str | None = None
+    end_at: str | None = None
+    count: int | None = None
+    missed: str | None = None
+    silent: bool | None = None
+    model: str | None = None
+    tools: tuple[str, ...] | None = None
+    max_tokens: int | None = None
+
+
+@frozen
+class Cancellation:
+    """A scheduled prompt that is to come no more, by its id; `forget` its history, too."""
+
+    job: str
+    forget: bool = False
+
+
 @frozen
 class ToolOutcome:
     """What a tool brought: the text for the model, whether it is an error, files for the chat.
 
     A `subtask` is a turn to begin beside this one. `shown` is what the model looks at with it,
     until the turn ends. `unsent` is what people wait for in vain, which they are told, too. The
-    answer to an `inquiry` is the call's result, in place of the text.
+    answer to an `inquiry` is the call's result, in place of the text; so is what becomes of a
+    `booking`, which is made in the transaction that keeps it.
     """
 
     text: str
@@ -250,6 +285,7 @@ class ToolOutcome:
     shown: tuple[View, ...] = ()
     unsent: tuple[Unsent, ...] = ()
     inquiry: Inquiry | None = None
+    booking: Appointment | Cancellation | None = None
 
 
 @frozen

@@ -18,7 +18,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from daemon import approvals_cli, people_cli, prompt_cli, skills_cli, usage_cli, workspace_cli
+from daemon import (
+    approvals_cli,
+    jobs_cli,
+    people_cli,
+    prompt_cli,
+    skills_cli,
+    usage_cli,
+    workspace_cli,
+)
 from daemon.errors import FamulusError, leaves
 from daemon.version import VERSION
 
@@ -115,6 +123,7 @@ def _parser() -> Parser:
     _add_config(verbs)
     _add_status(verbs)
     approvals_cli.add(verbs, _add, _add_config_option)
+    jobs_cli.add(verbs, _add, _add_config_option)
     people_cli.add(verbs, _add, _add_config_option)
     prompt_cli.add(verbs, _add, _add_config_option)
     skills_cli.add(verbs, _add, _add_config_option)

@@ -28,6 +28,7 @@ from agent.sizes import Sizes
 from daemon.config_server import Server, Webhook
 from daemon.config_telegram import GroupRule, Telegram, without_final_slash
 from daemon.errors import Fatal
+from daemon.schedule.limits import Limits as BookingLimits
 from daemon.secret import Secret, SecretError
 from executor.settings import Settings
 
@@ -44,6 +45,7 @@ __all__ = [
     "Model",
     "OneModel",
     "Price",
+    "Schedule",
     "Secret",
     "SecretError",
     "Server",
@@ -207,6 +209,17 @@ class Heartbeat:
 
 
 @frozen(kw_only=True)
+class Schedule:
+    """`[schedule]`: what people, and their models, may schedule.
+
+    `min_recurrence_interval_seconds` is the least between two runs of what recurs.
+    """
+
+    min_recurrence_interval_seconds: float = 60.0
+    max_jobs_per_person: int = 50
+
+
+@frozen(kw_only=True)
 class Config:
     """The whole file. `shutdown_grace` is in seconds."""
 
@@ -222,6 +235,7 @@ class Config:
     web: Web = field(factory=Web)
     server: Server = field(factory=Server)
     heartbeat: Heartbeat = field(factory=Heartbeat)
+    schedule: Schedule = field(factory=Schedule)
     executor: Settings = field(factory=Settings)
     mcp: Mapping[str, McpServer] = field(factory=dict)
 
@@ -234,6 +248,13 @@ class Config:
         """What a chat may choose from: the model, and those that stand in for it."""
         names = (self.model.name, *(each.name for each in self.model.fallback))
         return tuple(dict.fromkeys(names))
+
+    @property
+    def booking_limits(self) -> BookingLimits:
+        """What may be scheduled; the zone is that of people who have chosen none."""
+        rules = self.schedule
+        shortest, most = rules.min_recurrence_interval_seconds, rules.max_jobs_per_person
+        return BookingLimits(shortest, most, self.agent.zone, self.model_names)
 
     def sizes(self, window: int) -> Sizes:
         """How large requests may be to a model with this window, in tokens."""

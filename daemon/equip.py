@@ -52,7 +52,7 @@ def turn_runner(daemon: Daemon) -> TurnRunner:
         _mind(daemon),
         Limits(agent.max_steps, agent.max_turn_seconds),
         Limits(agent.max_subagent_steps, agent.max_turn_seconds),
-        Wakes(daemon.outbox.wake, daemon.lanes.put, daemon.lanes.dropped),
+        Wakes(daemon.outbox.wake, daemon.lanes.put, daemon.lanes.dropped, daemon.scheduler.wake),
         lambda: daemon.lanes.closing,
         daemon.spool,
         daemon.config.tariff,
@@ -62,6 +62,7 @@ def turn_runner(daemon: Daemon) -> TurnRunner:
         daemon.config.model_names,
         daemon.shows,
         richly=daemon.config.telegram.rich == "auto",
+        booking_limits=daemon.config.booking_limits,
     )
 
 

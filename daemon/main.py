@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ssl
 import time
-import zoneinfo
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -22,9 +21,19 @@ import trio
 from attrs import define, evolve, field
 
 from agent.fallback import Models
-from agent.heartbeat import parse_hours
 from agent.ports import TurnState
-from daemon import control, host, log, models, sidecar, statelock, supervise, upkeep
+from daemon import (
+    control,
+    host,
+    initiative,
+    jobs_verbs,
+    log,
+    models,
+    sidecar,
+    statelock,
+    supervise,
+    upkeep,
+)
 from daemon.admitting import admit
 from daemon.chat import approvals
 from daemon.chat.access import NAME, access_of
@@ -43,6 +52,7 @@ from daemon.errors import FamulusError
 from daemon.once import Once
 from daemon.people_verbs import register
 from daemon.report import Report
+from daemon.schedule.run import Scheduler
 from daemon.shelf import Shelf
 from daemon.sidecar import Sidecar
 from daemon.spool import Spool
@@ -61,7 +71,6 @@ from daemon.version import VERSION
 from executor.client import ExecutorClient, FileClient
 
 if TYPE_CHECKING:
-    from daemon.chat.heartbeat import Heartbeat
     from daemon.chat.turn import TurnRunner
     from daemon.mcpservers import McpServers
 
@@ -148,6 +157,7 @@ class Daemon:
     compactor: Compactor = field(init=False)
     forgetter: Forgetter = field(init=False)
     sizing: Sizing = field(init=False)
+    scheduler: Scheduler = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         config = self.config
@@ -160,11 +170,12 @@ class Daemon:
             self.mcp = McpServers.of(config.mcp, self.health, config.state_dir)
         self.spool = Spool(config.state_dir / SPOOL)
         self.shelf = Shelf(config.agent.dir, config.skills_in_jobs, tariff=config.tariff)
-        self.outbox = Outbox(self.database, self.boot, self.sending.call, self.spool)
+        sent_by = self.sending.call
+        self.outbox = Outbox(self.database, self.boot, sent_by, self.spool, over=self._over)
         self.shows = Live(self.database, self.outbox, config.telegram.streaming)
-        self.lanes = Lanes(
-            self.database, config.agent.concurrent_turns, self._run_turn, self.outbox.wake
-        )
+        places = config.agent.concurrent_turns
+        self.lanes = Lanes(self.database, places, self._run_turn, self.outbox.wake, self._over)
+        self.scheduler = initiative.scheduler(self)
         self.sizing = ByWindow(config.sizes, self.model)
         self.compactor = Compactor(
             self.database, self.boot, self._means, self.sizing.sure, self.outbox.wake
@@ -176,10 +187,7 @@ class Daemon:
         self.forgetter = Forgetter(self.database, self.files, self.outbox.wake)
         self.router = self._router()
         self.admins = Admins(
-            self.database,
-            self.sending.call,
-            self.account,
-            lambda: self.router.current.asks_admins,
+            self.database, sent_by, self.account, lambda: self.router.current.asks_admins
         )
         self.poll = self._intake()
         self.report = Report(
@@ -222,10 +230,14 @@ class Daemon:
             models=config.model_names,
             forget=self.forgetter.wake,
             discard=self.outbox.discard,
+            schedule=self.scheduler.wake,
         )
 
     def _regranted(self) -> None:
         self.admins.wake()
+
+    def _over(self, turn_id: int | None) -> None:
+        self.scheduler.over(turn_id)
 
     async def _run_turn(self, turn: TurnRow) -> TurnState:
         return await (await self.turns.get()).run(turn)
@@ -281,6 +293,7 @@ class Daemon:
         verbs.register("approvals", console.list)
         verbs.register("answer", console.answer)
         register(verbs, self.router)
+        jobs_verbs.register(verbs, self.router)
         await self._start(nursery, "control", control.serve, verbs, held, ready=True)
         await self._start(nursery, "admission", admit, self.database, self.router, ready=True)
         if self.sidecar is not None:
@@ -295,24 +308,11 @@ class Daemon:
         await self._start(nursery, "compaction", self.compactor.run)
         await self._start(nursery, "forgetting", self.forgetter.run)
         await self._start(nursery, "model windows", self.model.learn)
+        await self._start(nursery, "schedule", self.scheduler.run, ready=True)
         await self._start(nursery, "upkeep", upkeep.run, self.database)
         if self.config.heartbeat.every_seconds:
-            await self._start(nursery, "heartbeat", self._heartbeat().run)
+            await self._start(nursery, "heartbeat", initiative.heartbeat(self).run)
         await self._start(nursery, "executor watch", self.code.run, self.executor.status)
-
-    def _heartbeat(self) -> Heartbeat:
-        from daemon.chat.heartbeat import Heartbeat  # noqa: PLC0415  (for those who want it)
-
-        config = self.config
-        return Heartbeat(
-            self.database,
-            self.files,
-            self.lanes.put,
-            lambda place: self.router.current.reaches(place, self.account),
-            config.heartbeat.every_seconds,
-            parse_hours(config.heartbeat.quiet_hours),
-            zoneinfo.ZoneInfo(config.agent.zone),
-        )
 
     def files(self, workspace: str) -> FileClient:
         return FileClient(self.executor, workspace)

@@ -9,7 +9,7 @@ import trio
 
 from daemon import log
 from daemon.spool import Spool
-from daemon.store import attachments, buttons, inbox, notes, outbox, overheard, sayings, views
+from daemon.store import attachments, buttons, inbox, jobs, notes, outbox, overheard, sayings, views
 from daemon.store.db import Database
 
 PRUNE_SECONDS = 3600.0
@@ -26,6 +26,8 @@ async def run(database: Database) -> NoReturn:
         pressed = await database.write(buttons.prune, time.time())
         heard = await database.write(overheard.prune, time.time())
         await database.write(sayings.prune, time.time())
+        while await database.write(jobs.prune, time.time()) == jobs.MOST_PRUNED:
+            await trio.lowlevel.checkpoint()
         _log.debug(
             "pruned",
             inbox=updates,

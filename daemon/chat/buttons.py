@@ -12,11 +12,11 @@ from daemon.chat import (
     answering,
     approvals,
     asking,
-    background,
     choosing,
     doors,
     remembered,
     roles,
+    tasks,
 )
 from daemon.chat.intake import CALLBACKS, CHANNEL, Pressed
 from daemon.chat.situation import Press, Situation
@@ -58,10 +58,10 @@ HANDLERS: dict[str, Handler] = {
     "streaming": choosing.streaming_pressed,
     "revoke": choosing.revoke,
     "model": choosing.model_pressed,
-    "stop task": background.stop,
     "forget": remembered.ask,
     "forget it": remembered.forget,
     "keep it": remembered.keep,
+    **tasks.HANDLERS,
 }
 # What a guest may press. The others do what a command does that is not for guests; who was offered
 # them has been made one since.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from typing import Final
 
 from daemon.chat.intake import Command
 from daemon.chat.menus import Key
 from daemon.chat.pages import Desk, Page
 from daemon.chat.situation import Press, Situation, reply
-from daemon.store import grants, people, settings
+from daemon.schedule import booking
+from daemon.schedule.wallclock import zone_of
+from daemon.store import grants, jobs, people, settings
 from daemon.store.values import Place
 
 BUSY: Final = "while_busy"
@@ -26,6 +27,10 @@ OFF: Final = "off"
 SHOWN: Final = "Answers appear here while I write them, where that is configured."
 UNSHOWN: Final = "Answers appear here when they are done."
 ZONES: Final = "/settings zone Europe/Berlin sets it, /settings zone default takes it back."
+ZONE_KEPT: Final = (
+    "What is scheduled here already keeps the zone that it was scheduled in (see /tasks); tell me"
+    " if it is to be changed."
+)
 MOST_GRANTS: Final = 20  # of which each has a button
 NOT_THERE: Final = "That is no longer to be chosen."
 
@@ -85,7 +90,8 @@ def _set_zone(situation: Situation, command: Command, name: str) -> None:
     user = situation.user(command.place, command.speaker)
     if name.lower() == "default":
         people.set_zone(situation.db, user, None)
-        reply(situation, command.place, "Your times are told in the configured zone.")
+        told = "Your times are told in the configured zone."
+        reply(situation, command.place, told + _kept(situation, command.place, user, None))
         return
     zone = known_zone(name)
     if zone is None:
@@ -93,15 +99,20 @@ def _set_zone(situation: Situation, command: Command, name: str) -> None:
         reply(situation, command.place, words)
         return
     people.set_zone(situation.db, user, zone)
-    reply(situation, command.place, f"Your times are told in {zone}, from the next message on.")
+    told = f"Your times are told in {zone}, from the next message on."
+    reply(situation, command.place, told + _kept(situation, command.place, user, zone))
+
+
+def _kept(situation: Situation, place: Place, user: str, zone: str | None) -> str:
+    """What is said of the person's scheduled prompts here that are of another zone, if some are."""
+    mine = jobs.of_chat(situation.db, place, user, booking.MOST_LISTED)
+    return f" {ZONE_KEPT}" if any(job.plan.zone != zone for job in mine) else ""
 
 
 def known_zone(name: str) -> str | None:
     """The zone of that IANA name; None if there is none."""
-    try:
-        return zoneinfo.ZoneInfo(name).key
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return None
+    zone = zone_of(name)
+    return None if zone is None else zone.key
 
 
 def _settings_page(desk: Desk) -> Page:

@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 from daemon.chat import (
     approvals,
-    background,
     choosing,
     doors,
     hearing,
@@ -19,6 +18,7 @@ from daemon.chat import (
     roles,
     speakers,
     stopping,
+    tasks,
 )
 from daemon.chat.intake import Command, Said
 from daemon.chat.situation import Situation, reply
@@ -34,7 +34,7 @@ MENU = {
     "usage": "what this takes",
     "model": "which model answers here",
     "memory": "what I keep of this chat",
-    "tasks": "what I do in the background",
+    "tasks": "what I do in the background, and what is scheduled",
     "settings": "what you can choose",
     "compact": "sum up what was said so far",
     "busy": "what happens to what you say while I work",
@@ -61,7 +61,8 @@ so are Python's variables. Files stay.
 /stop stops what I am doing now; a second one stops what I do in the background.
 /steer TEXT tells me something while I work; /busy chooses what happens to all that you say then.
 /approve and /deny answer when I ask whether I may do something.
-/memory shows what I keep of this chat, and forgets it; /tasks what I do in the background.
+/memory shows what I keep of this chat, and forgets it; /tasks what I do in the background, \
+and what is scheduled.
 /settings shows what you can choose, and what you have allowed for good; /model which model answers.
 /compact sums up what was said so far, so that it takes less room; I do that by myself as well.
 /usage tells how many tokens you have used, and what they cost.
@@ -251,7 +252,7 @@ COMMANDS: dict[str, Handler] = {
     "status": _status,
     "model": choosing.model_command,
     "memory": remembered.memory_command,
-    "tasks": background.tasks_command,
+    "tasks": tasks.tasks_command,
     "settings": choosing.settings_command,
     "compact": _compact,
     "usage": _usage,

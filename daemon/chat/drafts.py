@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
-from agent.ports import Inquiry, OutFile, Subtask, ToolOutcome, Unsent
+from agent.ports import Appointment, Cancellation, Inquiry, OutFile, Subtask, ToolOutcome, Unsent
 from agent.text import clean
 from agent.transcript import View
 from daemon import log
@@ -103,7 +103,8 @@ def keys_of(drafts: Iterable[outbox.Draft]) -> list[str]:
 class Finish:
     """How a tool call ended: its text, whether it failed, files for the chat, a turn to begin.
 
-    `shown` is what the model looks at with it. An `inquiry` is put to the chat, and has the result.
+    `shown` is what the model looks at with it. An `inquiry` is put to the chat, and has the result;
+    a `booking` is made, and is the result.
     """
 
     text: str
@@ -112,6 +113,7 @@ class Finish:
     subtask: Subtask | None = None
     shown: tuple[View, ...] = ()
     inquiry: Inquiry | None = None
+    booking: Appointment | Cancellation | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -141,7 +143,7 @@ def keep_files(spool: Spool, outcome: ToolOutcome) -> Finish:
     notes += [f"[not sent: {media.safe_name(each.name)}: {each.why}]" for each in unsent]
     text = "\n".join(part for part in (outcome.text, *notes) if part)
     drafts = (*album.drafts(sent), *(draft for each in told for draft in _sentence(each)))
-    ours = outcome.subtask, shown, outcome.inquiry
+    ours = outcome.subtask, shown, outcome.inquiry, outcome.booking
     return Finish(clean(text), outcome.failed, drafts, *ours)
 
 

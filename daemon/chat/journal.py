@@ -25,6 +25,7 @@ from agent.transcript import UNCOUNTED, Answer, Approval, ToolCall, ToolResult, 
 from daemon import log
 from daemon.chat import questions, steps, views
 from daemon.chat.drafts import Words, keep_files, keep_text, keep_words, keys_of
+from daemon.schedule.limits import Limits
 from daemon.spool import Spool
 from daemon.store import acks, approvals, money, outbox, turns
 from daemon.store import journal as rows
@@ -38,6 +39,10 @@ T = TypeVar("T")
 _log = log.get("turn")
 
 
+def nobody() -> None:
+    """Nobody keeps appointments here."""
+
+
 @frozen
 class Wakes:
     """Who must look at rows that a turn has changed; each is told after the commit."""
@@ -45,6 +50,7 @@ class Wakes:
     outbox: Callable[[Place], None]  # something was queued for a place
     changed: Callable[[TurnRow], None]  # a turn was begun, or may go on
     dropped: Callable[[int], None]  # a turn was ended with ours
+    schedule: Callable[[], None] = nobody  # what is scheduled has changed
 
     def ended(self, ended: turns.Ended) -> None:
         """Tell what else the end of a turn did."""
@@ -72,6 +78,7 @@ class TurnJournal:
     tariff: Tariff = FREE
     zone: str = "UTC"
     richly: bool = False  # whether tables and formulas go by rich messages
+    limits: Limits = field(factory=Limits)  # for what is scheduled
     pages: rows.TurnPages | None = None
     shows: bool = False  # whether the turn has shown its model something
     _claimed: bool = False
@@ -79,12 +86,17 @@ class TurnJournal:
     _seen: int = 0
     _begun: float = field(factory=trio.current_time)
 
-    def charge(self, model: str, task_tokens: int) -> None:
-        """Another model may be asked, and a specialist have a limit of its own for one task."""
-        self.model, self.tariff = model, evolve(self.tariff, task_tokens=task_tokens)
+    def charge(self, model: str, task_tokens: int, run_tokens: int = 0) -> None:
+        """Another model may be asked, and a specialist, or a job, have a limit of its own."""
+        budget = self.tariff.budget
+        if run_tokens:  # it may be less than what is configured, and not more
+            most = min(run_tokens, budget.schedule_tokens or run_tokens)
+            budget = evolve(budget, schedule_tokens=most)
+        self.model = model
+        self.tariff = evolve(self.tariff, task_tokens=task_tokens, budget=budget)
 
     async def load(self) -> Opening:
-        self.pages = pages = await self.database.read(rows.read_pages, self.turn_id)
+        self.pages = pages = await self.database.read(rows.read_pages, self.turn_id, time.time())
         self._seen = pages.last_message
         self.zone = pages.zone or self.zone
         log.bind(chat=pages.address.place.chat)
@@ -232,7 +244,8 @@ class TurnJournal:
             kept = await trio.to_thread.run_sync(keep_files, self.spool, outcome)
             try:
                 finished: tuple[ToolResult | None, TurnRow | None] = await self._step(
-                    self.database.finish, steps.finish_tool_call, self._address(), call, kept
+                    *(self.database.finish, steps.finish_tool_call, self._address(), call, kept),
+                    evolve(self.limits, zone=self.zone),
                 )
             except BaseException:
                 # Removing a few files; the shield is the one above.
@@ -244,8 +257,10 @@ class TurnJournal:
                 await trio.to_thread.run_sync(views.discard, self.spool, unshown)
         _log.debug("tool ended", job=call.id, failed=kept.failed, files=len(kept.drafts))
         self.shows = self.shows or bool(kept.shown)
-        if kept.drafts or kept.inquiry:
+        if kept.drafts or kept.inquiry or kept.booking:
             self.wakes.outbox(self._address().place)
+        if kept.booking is not None:
+            self.wakes.schedule()
         if child is not None:
             _log.info("subtask begun", turn=child.ref)
             self.wakes.changed(child)

@@ -7,11 +7,14 @@ appointments never make a person wait.
 
 `Lanes` runs what the board lets run, each turn as a task in its nursery. It keeps no state that
 the database lacks: a new process, or a new run of the task, fills the board from the open turns.
+Turns that nobody has just asked for are begun a moment apart: with a quick model, all that may run
+at once would have the processor to themselves, and a person who writes would be one of many.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import time
 from bisect import insort
 from collections import deque
@@ -31,6 +34,7 @@ from daemon.store.values import Place
 
 FOR_PEOPLE = frozenset({"update", "console", "link"})
 KEPT_SHARE = 4  # one place in four is kept for people
+APART = 0.03  # seconds between the beginnings of two turns of others; each takes about half of that
 FAR = turns.MAX_GATHERING  # seconds between looks at the clock, which may have been changed
 
 _log = log.get("lanes")
@@ -62,9 +66,12 @@ class LaneBoard:
         self._turns[turn.id] = turn
         self._offer(turn.lane)
 
-    def take(self) -> TurnRow | None:
-        """The next turn to run, which counts as running from now on; None if none may."""
-        for heap in self._heads if self._has_place_for_others() else self._heads[:1]:
+    def take(self, *, others: bool = True) -> TurnRow | None:
+        """The next turn to run, which counts as running from now on; None if none may.
+
+        One that people began, unless it may be one of `others`.
+        """
+        for heap in self._heads if others and self._has_place_for_others() else self._heads[:1]:
             while heap and len(self._running) < self.places:
                 turn_id = heapq.heappop(heap)
                 if self._is_startable(turn_id):
@@ -78,17 +85,18 @@ class LaneBoard:
         if turn.id in self._turns:
             self.put(turn)
 
-    def ended(self, turn_id: int) -> None:
-        """A turn is over, whether it ran or not; its lane goes on with the next."""
+    def ended(self, turn_id: int) -> TurnRow | None:
+        """A turn is over, whether it ran or not, and was this; its lane goes on with the next."""
         self._running.discard(turn_id)
         turn = self._turns.pop(turn_id, None)
         if turn is None:
-            return
+            return None
         self._lanes[turn.lane].remove(turn_id)
         if self._lanes[turn.lane]:
             self._offer(turn.lane)
         else:
             del self._lanes[turn.lane]
+        return turn
 
     def next_deadline(self) -> float | None:
         """The earliest time (Unix) at which a waiting turn stops waiting by itself."""
@@ -123,9 +131,15 @@ class LaneBoard:
 # --- The shell ---
 
 
+def ignore(_turn_id: int) -> None:
+    """Nobody keeps appointments here."""
+
+
 @define
 class Lanes:
     """Runs turns. `run_turn` tells what it leaves the turn as.
+
+    `appointment_over` is told which turns of appointments have ended.
 
     The router calls `put`, `restart` and `dropped` after its commits; they never block.
     """
@@ -134,10 +148,12 @@ class Lanes:
     places: int
     run_turn: Callable[[TurnRow], Awaitable[TurnState]]
     wake_outbox: Callable[[Place], None]
+    appointment_over: Callable[[int], None] = ignore
     board: LaneBoard = field(init=False)
     _scopes: dict[int, trio.CancelScope] = Factory(dict)
     _woken: trio.Event = Factory(trio.Event)
     _closing: bool = False
+    _others_from: float = -math.inf  # when one of others may be begun, by Trio's clock
 
     def __attrs_post_init__(self) -> None:
         self.board = LaneBoard(self.places)
@@ -157,7 +173,7 @@ class Lanes:
         if turn_id in self._scopes:
             self._scopes[turn_id].cancel()
         else:
-            self.board.ended(turn_id)
+            self._ended(turn_id)
             self._wake()
 
     @property
@@ -180,20 +196,30 @@ class Lanes:
             nursery.start_soon(self._keep_deadlines)
             task_status.started()
             while True:
-                self._start_what_may(nursery)
-                await self._wait()
+                with trio.move_on_after(self._start_what_may(nursery)):
+                    await self._wait()
 
     async def _take_over(self) -> None:
         inherited = await self.database.write(take_over, time.time())
         for turn in inherited.dead:
             _log.error("turn given up", turn=turn.ref)
+            if turn.cause == "schedule":
+                self.appointment_over(turn.id)
         for place in inherited.told:
             self.wake_outbox(place)
         for turn in inherited.open:
             self.board.put(turn)
 
-    def _start_what_may(self, nursery: trio.Nursery) -> None:
-        while not self._closing and (turn := self.board.take()):
+    def _start_what_may(self, nursery: trio.Nursery) -> float:
+        """Begin what may be begun; the seconds after which more may be, if nothing happens."""
+        while True:
+            now = trio.current_time()
+            pause = max(0.0, self._others_from - now)
+            turn = None if self._closing else self.board.take(others=not pause)
+            if turn is None:
+                return pause or math.inf
+            if turn.cause not in FOR_PEOPLE:
+                self._others_from = now + APART
             nursery.start_soon(self._run_one, turn)
 
     async def _run_one(self, turn: TurnRow) -> None:
@@ -208,7 +234,7 @@ class Lanes:
             finally:
                 del self._scopes[turn.id]
         if state is TurnState.ENDED:
-            self.board.ended(turn.id)
+            self._ended(turn.id)
         else:
             await self._put_back(turn)
         self._wake()
@@ -220,9 +246,14 @@ class Lanes:
         """
         row = await self.database.write(turns.let_go, turn.id)
         if row.state == "ended":
-            self.board.ended(turn.id)
+            self._ended(turn.id)
         else:
             self.board.paused(row)
+
+    def _ended(self, turn_id: int) -> None:
+        turn = self.board.ended(turn_id)
+        if turn is not None and turn.cause == "schedule":
+            self.appointment_over(turn_id)
 
     async def _keep_deadlines(self) -> NoReturn:
         """End what has waited long enough: gatherings, and questions that nobody answers."""

@@ -1,12 +1,13 @@
 """What the agent's tools may do with our records, bound to one turn: its home, its session.
 
-Implements `agent.tools.notes.Notes`, `agent.tools.history.History` and
-`agent.tools.memory.Search`. What a model writes can never name another chat, for no method takes
-one.
+Implements `agent.tools.notes.Notes`, `agent.tools.history.History`, `agent.tools.memory.Search` and
+`agent.tools.schedule.Schedules`. What a model writes can never name another chat, for no method
+takes one.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Sequence
 
@@ -15,11 +16,14 @@ from attrs import frozen
 from agent.ports import Extent, Trimmed
 from agent.tools.memory import Passage, Passages
 from agent.tools.notes import NoRoom, Note
-from daemon.store import history, notes, search
+from daemon.chat import bookings
+from daemon.schedule import booking, telling
+from daemon.store import history, journal, notes, search
 from daemon.store.db import Database
 from daemon.store.values import Home
 
 DAY = 86_400.0  # seconds
+MOST_SCHEDULED = 50  # that a list shows
 
 
 @frozen
@@ -69,6 +73,19 @@ class Records:
         found = await self.database.read(search.search, question, limit)
         passages = [Passage(hit.source, hit.at, hit.excerpt) for hit in found.hits]
         return Passages(passages, found.loose, found.partly)
+
+    # --- What is scheduled ---
+
+    async def listed(self) -> list[str]:
+        return await self.database.read(_scheduled, self.turn_id)
+
+
+def _scheduled(db: sqlite3.Connection, turn_id: int) -> list[str]:
+    """What the person of a turn may see of the jobs of its chat."""
+    asker = bookings.asker_of(db, turn_id, journal.read_address(db, turn_id))
+    found = booking.visible(db, asker, MOST_SCHEDULED + 1)
+    lines = [telling.listed(job) for job in found[:MOST_SCHEDULED]]
+    return lines if len(lines) == len(found) else [*lines, telling.MORE]
 
 
 def _note(row: notes.Note) -> Note:

@@ -79,9 +79,12 @@ def pass_deadlines(db: sqlite3.Connection, now: float) -> Passed:
 
 
 def _tell(db: sqlite3.Connection, dead: hopeless.Dead, now: float) -> Place | None:
-    """Tell the chat; None if nobody there waits: for a heartbeat, or for what a call waits for."""
+    """Tell the chat; None if nobody there waits: for a heartbeat, or for what a call waits for.
+
+    The scheduler tells of an appointment.
+    """
     turn = dead.turn
-    if dead.awaited or turn.cause == "heartbeat":
+    if dead.awaited or turn.cause in {"heartbeat", "schedule"}:
         journal.add_answer(db, turn.id, Answer(GIVEN_UP), now)
         return None
     address = journal.read_address(db, turn.id)

@@ -79,7 +79,8 @@ class Router:
     `current`, which is made anew for each batch, and within one by what changes it. `compact` is
     told of sessions that may have to be summed up, `fetch` that there are files to fetch,
     `forget` that there is something to forget, `discard` of files that nobody will be sent;
-    `regranted` that `current` may have changed. The first of the `models` is the configured one.
+    `regranted` that `current` may have changed, `schedule` that scheduled prompts have. The first
+    of the `models` is the configured one.
     """
 
     database: Database
@@ -97,6 +98,7 @@ class Router:
     regranted: Callable[[], None] = nobody
     models: tuple[str, ...] = ()
     forget: Callable[[], None] = nobody
+    schedule: Callable[[], None] = nobody
     discard: Callable[[Collection[str]], None] = leave
     current: Access = field(init=False)
     said: Callable[[int], Spoken] = nothing
@@ -166,12 +168,15 @@ class Router:
         self.discard(effects.unsent)
         for session_id in effects.compact:
             self.compact(session_id)
-        if effects.fetch:
-            self.fetch()
-        if effects.regranted:
-            self.regranted()
-        if effects.forgetting:
-            self.forget()
+        told = (
+            (effects.fetch, self.fetch),
+            (effects.regranted, self.regranted),
+            (effects.forgetting, self.forget),
+            (effects.scheduled, self.schedule),
+        )
+        for is_so, tell in told:
+            if is_so:
+                tell()
 
     # --- Inside the transaction ---
 

@@ -30,6 +30,7 @@ class Effects:
     fetch: bool = False  # files were named that are to be fetched
     regranted: bool = False  # who is answered, or how, is another than before
     forgetting: bool = False  # whether there is something new to forget
+    scheduled: bool = False  # whether the times of jobs have changed
     logged: list[tuple[str, dict[str, object]]] = Factory(list)
 
 

@@ -8,17 +8,21 @@ from typing import TypeAlias
 
 from attrs import evolve, frozen
 
-from agent import heartbeat, silence
+from agent import heartbeat, schedule, silence
 from agent.budget import Tariff
 from agent.ports import Inquiry
 from agent.sight import MOST_IN_A_TURN
 from agent.transcript import UNCOUNTED, Answer, Approval, ToolCall, ToolResult, Usage
-from daemon.chat import asking, settling
+from daemon.chat import asking, bookings, settling
 from daemon.chat.drafts import Finish, Words
+from daemon.schedule import recurrence
+from daemon.schedule.deciding import lateness
+from daemon.schedule.limits import Limits
 from daemon.store import (
     acks,
     approvals,
     children,
+    errands,
     money,
     outbox,
     previews,
@@ -53,16 +57,38 @@ class Ending:
 def told(pages: rows.TurnPages, ending: Ending) -> Words | None:
     """What the chat is told of the end of a turn.
 
-    A heartbeat speaks only when it has something to tell; nobody has asked for its failures. In a
+    A heartbeat speaks only when it has something to tell; nobody has asked for its failures, and
+    those of an appointment are told when it is not tried again. In a
     group the model may have nothing to say; a person alone with it waits for something.
     """
     text, silent = ending.answer.text, silence.is_silent(ending.answer.text)
     if pages.cause == "heartbeat":
         text = heartbeat.worth_telling(text) if ending.error is None and not silent else ""
         return Words(text) if text else None
+    if pages.cause == "schedule":
+        return _reported(pages, ending)
     if ending.error is None and silent and pages.address.place.in_group:
         return None
     return Words(text, f"[{pages.label}]" if pages.cause == "child" else "")
+
+
+def _reported(pages: rows.TurnPages, ending: Ending) -> Words | None:
+    """What an appointment tells; a late one says so, whatever the model does."""
+    text, errand = ending.answer.text, pages.errand
+    may_be_silent = pages.address.place.in_group
+    if errand is not None and errand.silent:
+        text, may_be_silent = schedule.worth_telling(text), True
+    if ending.error is not None or (may_be_silent and silence.is_silent(text)):
+        return None
+    return Words(text, _late(errand))
+
+
+def _late(errand: errands.Errand | None) -> str:
+    if errand is None:
+        return ""
+    late = lateness(errand.began - errand.due)
+    due = recurrence.moment(errand.due, errand.zone)
+    return f"[{late} late: this was due on {due} ({errand.zone})]" if late else ""
 
 
 def intend_model_call(
@@ -134,12 +160,13 @@ def finish_tool_call(  # noqa: PLR0913  (one of them is the clock)
     address: Address,
     call: ToolCall,
     finish: Finish,
+    limits: Limits,
     now: float,
 ) -> tuple[ToolResult | None, TurnRow | None]:
     """Keep the result, and queue the files: before the answer, since that is queued later.
 
     What it shows is in the result only if the turn may show that much. With a subtask: begin its
-    turn; the call that waits for it has no result yet.
+    turn; the call that waits for it has no result yet. With a booking: make it.
     """
     rows.hold(db, claim, now)
     text, failed, child = finish.text, finish.failed, None
@@ -157,11 +184,15 @@ def finish_tool_call(  # noqa: PLR0913  (one of them is the clock)
     if finish.inquiry is not None:
         _inquire(db, claim, address, call, finish.inquiry, now)
         return None, None
+    drafts = finish.drafts
+    if finish.booking is not None:
+        booked = bookings.carry_out(db, claim.turn_id, address, finish.booking, limits, now)
+        text, failed, drafts = booked.text, booked.failed, (*drafts, *booked.drafts)
     rows.finish_tool_call(db, claim, call.id, text, now, failed=failed)
     if shown:
         views.add_to_result(db, call.id, shown)
-    if finish.drafts:
-        _enqueue(db, claim, address, finish.drafts, now)
+    if drafts:
+        _enqueue(db, claim, address, drafts, now)
     return ToolResult(call.id, text, failed, shown), child
 
 
@@ -264,7 +295,7 @@ def _deliver(
     if ending.words is None:
         _enqueue(db, claim, pages.address, (), now)  # what was shown of it goes
         return
-    if pages.cause in {"heartbeat", "child"}:
+    if pages.cause in {"heartbeat", "child", "schedule"}:
         children.report(db, claim.turn_id, ending.words.text, now)
     _enqueue(db, claim, pages.address, replying(ending.drafts, pages.address), now)
 

@@ -24,6 +24,7 @@ from agent.tools.mcp import mcp_tools
 from agent.tools.memory import memory_tools
 from agent.tools.notes import notes_tools
 from agent.tools.registry import Registry, Tool
+from agent.tools.schedule import schedule_tools
 from agent.tools.skills import skill_tools
 from agent.tools.sums import sums_tools
 from agent.tools.view import view_tools
@@ -54,7 +55,8 @@ class Scope:
 
     `root` is what began the turn that began this one, if a turn did. `role` is that of the person
     whose turn it is; of several, the least. `zone` and `model` are chosen by the person and for the
-    chat, '' where they are not. A `quiet` chat is not shown its answers while they are written.
+    chat, '' where they are not; an appointment may have a model of its own, and be permitted no
+    more than these `tools`. A `quiet` chat is not shown its answers while they are written.
     """
 
     address: Address
@@ -67,12 +69,17 @@ class Scope:
     model: str = ""
     role: str = roles.USER
     quiet: bool = False
+    tools: frozenset[str] | None = None
 
     @classmethod
     def of(cls, turn_id: int, pages: TurnPages) -> Scope:
         began = pages.cause, pages.specialist, pages.root
-        chosen = pages.zone, pages.model, pages.role
-        return cls(pages.address, pages.conversation, turn_id, *began, *chosen, quiet=pages.quiet)
+        errand = pages.errand
+        model = (errand and errand.model) or pages.model
+        tools = None if errand is None or errand.tools is None else frozenset(errand.tools)
+        chosen = pages.zone, model, pages.role
+        whose = pages.address, pages.conversation, turn_id
+        return cls(*whose, *began, *chosen, quiet=pages.quiet, tools=tools)
 
     @property
     def child(self) -> bool:
@@ -116,6 +123,8 @@ class Toolset:
         for each in self._tools(scope):
             if not roles.may_use(scope.role, each.name, in_group=in_group):
                 continue
+            if scope.tools is not None and each.name not in scope.tools:
+                continue
             if not scope.specialist or (specialist and specialist.may_use(each.name)):
                 yield each
 
@@ -125,6 +134,19 @@ class Toolset:
         return (specialist and specialist.model) or scope.model
 
     def _tools(self, scope: Scope) -> Iterator[Tool]:
+        """All that there are for a turn. Those of others come last, since they change."""
+        records = Records(self.database, scope.address.home, scope.turn_id)
+        ours, foreign = list(self._ours(scope, records)), mcp_tools(self.mcp)
+        yield from ours
+        if not scope.child:
+            known = [each.name for each in (*ours, *foreign)]
+            yield from schedule_tools(records, known, may_book=scope.attended)
+            if scope.attended:
+                yield from ask_tools()
+        yield from foreign
+
+    def _ours(self, scope: Scope, records: Records) -> Iterator[Tool]:
+        """Our own tools that need nobody who waits for the turn."""
         yield from clock_tools()
         yield from sums_tools()
         yield from code_tools(self.executor, scope.workspace, scope.conversation)
@@ -136,14 +158,10 @@ class Toolset:
         if self.speaker is not None:
             yield from speech_tools(self.speaker)
         yield from skill_tools(self.shelf.holding.skills, self.shelf.in_jobs)
-        records = Records(self.database, scope.address.home, scope.turn_id)
         yield from notes_tools(records)
         yield from memory_tools(records)
         if self.web is not None:
             yield from web_tools(self.web, self.engine)
         if not scope.child:
-            if scope.attended:
-                yield from ask_tools()
             yield from history_tools(records)
             yield from agent_tools(self.shelf.holding.purposes())
-        yield from mcp_tools(self.mcp)

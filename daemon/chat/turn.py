@@ -30,6 +30,7 @@ from daemon.chat.sizing import Given, Sizing, settle
 from daemon.chat.sticky import Sticky
 from daemon.chat.toolset import Scope, Toolset
 from daemon.chat.views import tidy
+from daemon.schedule.limits import Limits as BookingLimits
 from daemon.spool import Spool
 from daemon.store import turns
 from daemon.store.db import Database
@@ -67,6 +68,7 @@ class TurnRunner:
     models: tuple[str, ...] = ()  # what a chat may choose from
     live: Live | None = None
     richly: bool = False  # whether answers with tables or formulas are rich messages
+    booking_limits: BookingLimits = field(factory=BookingLimits)
 
     def preview(self) -> Preview:
         return Preview(self.database, self.mind, self.toolset, self.sizing.sure)
@@ -78,6 +80,7 @@ class TurnRunner:
             self.tariff,
             self.mind.voice.zone,
             self.richly,
+            self.booking_limits,
         )
         try:
             driver = await self._driver(turn, journal)
@@ -135,7 +138,9 @@ class TurnRunner:
         specialist = self.mind.shelf.holding.specialists.get(scope.specialist, NOBODY)
         name = (specialist.model or scope.model) if self.sticky else ""
         await settle(self.sizing, name, _tokens(opening))
-        journal.charge(name or self.model_name, specialist.limits.tokens or 0)
+        errand = journal.pages.errand
+        own = specialist.limits.tokens or 0, errand.tokens if errand else 0
+        journal.charge(name or self.model_name, *own)
         return TurnDriver(
             journal,
             await self.sticky.of(turn.session_id, name) if self.sticky else self.model,

@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import frozen
 
+from daemon.demo import reminders
 from daemon.demo.cities import zone_of
 from daemon.demo.recipes import recipe_for
 from daemon.demo.replies import ChatRequest, Reply, ToolCall, said_by_people, text_of
@@ -36,6 +37,8 @@ Hello! I am Famulus, and this is the offline demo model: a few fixed skills and 
 - search memory for Ada; how long is our chat; trim our chat to 3
 - ask me which colour: blue, red or green (and press a button, or say it)
 - read skill web-research; in the background: what is 6 * 7?
+- remind me in 5 seconds to stretch; every weekday at 9 in Berlin: what time is it in Berlin?
+- what is scheduled? (and then: cancel the reminder stretch; cancel all reminders)
 - fetch https://example.org/; post https://example.org/: words (it asks whether it may)
 
 Any OpenAI-compatible model can take my place: FAMULUS_MODEL_NAME, FAMULUS_MODEL_BASE_URL and \
@@ -102,13 +105,17 @@ _FOUND = {
     "web_search": "The web has",
     "read_skill": "The skill says",
     "ask_user": "You answered",
+    "list_scheduled_prompts": "Scheduled here",
 }
 # What the daemon says of a file that a person sent.
 _SENT_FILE = "[They sent "
 # Lines that the daemon puts beside what a person said.
 _BESIDE = re.compile(r"(?m)^\[[^\]\n]*\]$")
 # Tools whose results say in words what was done.
-_DONE = {"write_file", "edit_file", "apply_patch", "send_file", "view_file", "speak"}
+_DONE = {
+    *("write_file", "edit_file", "apply_patch", "send_file", "view_file", "speak"),
+    *("cancel_scheduled_prompt", "delete_scheduled_prompt"),
+}
 _OPERATION = re.compile(r"[\d)]\s*(?:\*\*|//|[-+*/%])\s*[-+(]*\d")
 
 
@@ -117,9 +124,11 @@ def respond(request: ChatRequest) -> Reply:
     messages, shown = _exhibits(request.messages)
     results = _results(messages)
     if results:
+        if more := reminders.ending(_asked(messages), results[-1].name, results[-1].content):
+            return _calling(more, request)
         return Reply("\n".join([*(_worded(result) for result in results), *shown]))
     told = _told(messages)
-    text = _words(told[-1]) if told else ""
+    text = reminders.task(_words(told[-1])) if told else ""
     calls = _wanted(_BESIDE.sub("", text))
     if calls:
         return _calling(calls, request)
@@ -129,6 +138,11 @@ def respond(request: ChatRequest) -> Reply:
         text = "\n".join(_words(each) for each in told)
     pictures = [picture for each in told for picture in _pictures(each)]
     return Reply("\n".join([_said(text, request.messages), *pictures]))
+
+
+def _asked(messages: list[dict[str, Any]]) -> str:
+    """What a person has said last; '' if that is not in sight."""
+    return next(reversed(said_by_people(messages)), "").strip()
 
 
 def _told(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -265,6 +279,8 @@ def _worded(result: _Result) -> str:
         return f"In {result.arguments.get('timezone', 'UTC')} it is {_value(content)}."
     if result.name in {"python_execute", "bash"}:
         return _ran(content)
+    if result.name == "schedule_prompt":
+        return reminders.promise(content)
     return _looked_at(result.name, content)
 
 
@@ -304,6 +320,8 @@ def _value(content: str) -> str:
 
 
 def _said(text: str, messages: list[dict[str, Any]]) -> str:
+    if reminder := reminders.reminder(text):
+        return reminder
     earlier = said_by_people(messages)[:-1]
     if _GREETING.fullmatch(text) or _ASKS_HELP.search(text):
         return HELP

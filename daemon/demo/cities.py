@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 _ZONES = """\
 Africa/Cairo Africa/Casablanca Africa/Johannesburg Africa/Lagos Africa/Nairobi
@@ -35,6 +36,10 @@ _OTHER_NAMES = {
 
 _CITIES = {zone.rpartition("/")[2].replace("_", " ").lower(): zone for zone in _ZONES.split()}
 _NAMES = {**_CITIES, **_OTHER_NAMES}
+# What is known as a place within a sentence: the longest name first, or a zone.
+PLACE: Final = "|".join(
+    [*sorted(map(re.escape, _NAMES), key=len, reverse=True), r"[a-z]+(?:/[a-z_+-]+)+"]
+)
 _ZONE = re.compile(r"[A-Z][A-Za-z]+(?:/[A-Za-z_+-]+)+|UTC")
 
 

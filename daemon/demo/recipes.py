@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from daemon.demo.reminders import REMINDERS
 from daemon.demo.replies import ToolCall
 
 PLOT: Final = """\
@@ -211,6 +212,7 @@ RECIPES: Final[tuple[tuple[re.Pattern[str], Maker], ...]] = (
     (re.compile(rf"(?i)trim (?:our|this) (?:chat|conversation) to (\d{{1,6}}){_END}"), _trim),
     *_FILES,
     *_WORLD,
+    *REMINDERS,
 )
 
 

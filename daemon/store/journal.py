@@ -27,7 +27,7 @@ from agent.transcript import (
     View,
     arranged,
 )
-from daemon.store import compactions, settings, turnrow, views
+from daemon.store import compactions, errands, settings, turnrow, views
 from daemon.store.memory import NONE, Snapshot, last_snapshot
 from daemon.store.reach import END, HISTORY_TURNS, REACHED, Reach, bounded, reach_of
 from daemon.store.values import Address, Claim, Place
@@ -47,7 +47,8 @@ class TurnPages:
     turn's own; `root` is the cause of the turn that began it, if one did.
     `memory` is what the session was last shown of it. `zone` is the person's, and `model` the
     chat's, '' where they have chosen none; a `quiet` chat wants no answers before they are done.
-    `role` is that of who began it, or of the least of those who have spoken in it.
+    `role` is that of who began it, or of the least of those who have spoken in it. `errand` is that
+    of an appointment.
     """
 
     address: Address
@@ -67,6 +68,7 @@ class TurnPages:
     zone: str = ""
     model: str = ""
     quiet: bool = False
+    errand: errands.Errand | None = None
 
 
 def hold(db: sqlite3.Connection, claim: Claim, now: float) -> None:
@@ -170,7 +172,7 @@ def release(db: sqlite3.Connection, claim: Claim, ran_seconds: float) -> None:
 # --- Reading a turn back ---
 
 
-def read_pages(db: sqlite3.Connection, turn_id: int) -> TurnPages:
+def read_pages(db: sqlite3.Connection, turn_id: int, now: float = 0.0) -> TurnPages:
     """Everything that a run of the turn starts from. A child has nothing before it but its task."""
     row = db.execute(
         f"SELECT {turnrow.ROLE} AS role, t.session_id, t.lane, t.cause, t.label, t.specialist,"
@@ -196,6 +198,9 @@ def read_pages(db: sqlite3.Connection, turn_id: int) -> TurnPages:
         zone=row["zone"] or "",
         model=settings.get(db, address.place, "model") or "",
         quiet=settings.get(db, address.place, "streaming") == "off",
+        errand=errands.of_turn(db, turn_id, now)
+        if "schedule" in {row["cause"], row["root"]}
+        else None,
     )
 
 
@@ -366,9 +371,10 @@ def _first_messages(messages: Sequence[sqlite3.Row]) -> set[int]:
 def _said_at(message: sqlite3.Row, first: set[int]) -> float | None:
     """What opens a turn was asked when its row says, and what came later when it was kept.
 
-    The task of a child turn is not what a person says, and a heartbeat tells the time itself.
+    The task of a child turn is not what a person says; a heartbeat and an appointment tell the time
+    themselves.
     """
-    if message["cause"] in {"child", "heartbeat"}:
+    if message["cause"] in {"child", "heartbeat", "schedule"}:
         return None
     return float(message["asked_at" if message["id"] in first else "created_at"])
 

@@ -20,8 +20,10 @@ from daemon.store.buttons import BUTTONS
 from daemon.store.cookies import COOKIES
 from daemon.store.forgetting import FORGETTING
 from daemon.store.grants import GRANTS
+from daemon.store.jobs import JOBS
 from daemon.store.memory import MIND
 from daemon.store.notes_schema import NOTES
+from daemon.store.occurrences import OCCURRENCES
 from daemon.store.outbox import EDITS, ONE_EDIT
 from daemon.store.outbox_files import ALBUMS
 from daemon.store.overheard import PIECES
@@ -158,6 +160,12 @@ def allowed_groups(db: Database) -> None:
         db.execute(statement)
 
 
+def appointments(db: Database) -> None:
+    """Scheduled prompts, and what became of each of their times."""
+    for statement in (*JOBS, *OCCURRENCES):
+        db.execute(statement)
+
+
 STEPS = (
     first,
     files,
@@ -178,6 +186,7 @@ STEPS = (
     rich,
     one_edit,
     allowed_groups,
+    appointments,
 )
 
 

@@ -227,19 +227,23 @@ def _of_turn(db: sqlite3.Connection, turn_id: int, request: Request) -> Iterator
     if request.tariff.task_tokens:
         yield Account("specialist", spent)
     yield Account("turn", spent)
-    if (heartbeat := _heartbeat_of(db, turn_id)) is not None:
+    if (unasked := _unasked(db, turn_id)) is not None:
         family = "SELECT ?1 UNION ALL SELECT id FROM turns WHERE parent_id = ?1"
-        yield Account("heartbeat", _spent_by(db, family, heartbeat))
+        root, cause = unasked
+        yield Account(cause, _spent_by(db, family, root))
 
 
-def _heartbeat_of(db: sqlite3.Connection, turn_id: int) -> int | None:
-    """The turn itself if it is a heartbeat, or the one that has begun it if that is."""
+def _unasked(db: sqlite3.Connection, turn_id: int) -> tuple[int, str] | None:
+    """The turn itself, or the one that has begun it, if that is one that nobody has asked for.
+
+    Which is a heartbeat or an appointment; the second value says which.
+    """
     row = db.execute(
-        "SELECT id FROM turns WHERE cause = 'heartbeat'"
+        "SELECT id, cause FROM turns WHERE cause IN ('heartbeat', 'schedule')"
         " AND id IN (?1, (SELECT parent_id FROM turns WHERE id = ?1))",
         (turn_id,),
     ).fetchone()
-    return None if row is None else int(row[0])
+    return None if row is None else (int(row[0]), str(row[1]))
 
 
 def _spent_by(db: sqlite3.Connection, turns: str, turn_id: int) -> Spent:

@@ -44,6 +44,11 @@ def is_owner(db: sqlite3.Connection, user_id: str) -> bool:
     return row is not None and bool(row[0])
 
 
+def name(db: sqlite3.Connection, user_id: str) -> str:
+    row = db.execute("SELECT name FROM users WHERE id = ?", (user_id,)).fetchone()
+    return str(row[0]) if row is not None and row[0] else "somebody"
+
+
 def set_role(db: sqlite3.Connection, user_id: str, role: str) -> None:
     db.execute("UPDATE users SET role = ? WHERE id = ?", (role, user_id))
 
@@ -56,6 +61,18 @@ def zone(db: sqlite3.Connection, user_id: str) -> str | None:
 
 def set_zone(db: sqlite3.Connection, user_id: str, name: str | None) -> None:
     db.execute("UPDATE users SET zone = ? WHERE id = ?", (name, user_id))
+
+
+def private_place(db: sqlite3.Connection, near: Place, user_id: str) -> Place | None:
+    """Where a person can be written to alone, in the network of `near`; None if that is not known.
+
+    A private chat has the id of its person.
+    """
+    row = db.execute(
+        "SELECT external_id FROM identities WHERE channel = ? AND user_id = ?",
+        (near.channel, user_id),
+    ).fetchone()
+    return None if row is None else Place(near.channel, near.account, str(row[0]))
 
 
 def home(db: sqlite3.Connection, place: Place) -> Home:
@@ -160,6 +177,14 @@ def _move_home(db: sqlite3.Connection, agent: str, old: Place, new_chat: str) ->
     db.execute(
         f"UPDATE OR IGNORE sessions SET chat = ?, workspace = ? WHERE {_OF_HOME}",
         (new_chat, workspace, *home),
+    )
+    # What is scheduled in a session that stays behind is answered in the one that goes on.
+    db.execute(
+        "UPDATE jobs SET session_id = n.id FROM sessions AS s JOIN sessions AS n"
+        " ON n.channel = s.channel AND n.account = s.account AND n.chat = ?"
+        " AND n.topic = s.topic AND n.agent_id = s.agent_id"
+        f" WHERE jobs.session_id = s.id AND s.id IN (SELECT id FROM sessions WHERE {_OF_HOME})",
+        (new_chat, *home),
     )
 
 

@@ -40,9 +40,13 @@ END = sys.maxsize  # of a reach that has no last turn yet
 
 
 def reach_of(db: sqlite3.Connection, turn_id: int) -> Reach:
-    """How far back the context of a turn goes: to the last /new, trim or summary, at most."""
+    """How far back the context of a turn goes: to the last /new, trim or summary, at most.
+
+    The runs of a job follow each other in one lane, and each is a conversation of its own.
+    """
     lane, oldest = db.execute(
-        "SELECT t.lane, max(s.fresh_after + 1, s.trimmed_before)"
+        "SELECT t.lane, CASE t.cause WHEN 'schedule' THEN t.id"
+        " ELSE max(s.fresh_after + 1, s.trimmed_before) END"
         " FROM turns AS t JOIN sessions AS s ON s.id = t.session_id WHERE t.id = ?",
         (turn_id,),
     ).fetchone()

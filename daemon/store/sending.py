@@ -42,7 +42,8 @@ class Part:
     """A claimed row: ours to send, once.
 
     `edits` is the row whose message it changes, and `target` that message, None if it is not there.
-    With one, what was queued to be sent edits it: then it is `in_place`.
+    With one, what was queued to be sent edits it: then it is `in_place`. An `awaited` one is of an
+    appointment, which is over when all of its parts have arrived.
     """
 
     id: int
@@ -62,6 +63,7 @@ class Part:
     target: str | None = None
     is_placeholder: bool = False
     in_place: bool = False
+    awaited: bool = False
 
     @property
     def files(self) -> tuple[Kept, ...]:
@@ -124,6 +126,7 @@ def _first(db: sqlite3.Connection, to: Destination) -> sqlite3.Row | None:
         "SELECT o.id, o.topic, o.turn_id, o.method, o.params, o.attempts, o.doubts, o.about,"
         " o.asked_at, o.file, o.file_name, o.cuts, o.more_files, o.edits, o.stands_for,"
         " d.not_before, d.closed,"
+        " (SELECT cause = 'schedule' FROM turns WHERE id = o.turn_id) AS awaited,"
         " (SELECT not_before FROM destinations WHERE channel = o.channel AND account = o.account"
         " AND chat = ?) AS chat_not_before,"
         f" (SELECT message_id FROM outbox AS edited WHERE {TARGET} AND {IS_THERE}) AS target,"
@@ -157,6 +160,7 @@ def _part(to: Destination, row: sqlite3.Row) -> Part:
         row["target"],
         row["stands_for"] is not None,
         in_place,
+        bool(row["awaited"]),
     )
 
 

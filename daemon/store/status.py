@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
-from daemon.store import outbox
+from daemon.store import jobs, outbox
 from daemon.store.values import Place, workspace_key
+
+MOST_COUNTED = 10_000  # jobs; /status has better to do
 
 
 def counts(db: sqlite3.Connection) -> dict[str, int]:
@@ -20,6 +22,8 @@ def counts(db: sqlite3.Connection) -> dict[str, int]:
         "messages not sent": troubles.get("failed", 0),
         "updates given up": _count(db, "inbox WHERE outcome = 'dead'"),
         "turns given up": _count(db, "turns WHERE outcome = 'dead'"),
+        "prompts scheduled": _count(db, f"(SELECT 1 FROM {jobs.DUE} LIMIT {MOST_COUNTED})"),
+        "runs of prompts to be tried again": _count(db, "occurrences WHERE state = 'retry'"),
     }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from attrs import frozen
 
@@ -47,6 +48,10 @@ class Ended:
     dropped: tuple[int, ...] = ()
     parent: TurnRow | None = None
     heir: TurnRow | None = None
+
+
+# Turns that were ended, and those that waited for them and may go on.
+Dropped: TypeAlias = tuple[tuple[int, ...], tuple[TurnRow, ...]]
 
 
 def create(
@@ -288,9 +293,7 @@ def newest(db: sqlite3.Connection, session_id: str) -> int:
     return int(row[0] or 0)
 
 
-def end_all(
-    db: sqlite3.Connection, turn_ids: Sequence[int], now: float
-) -> tuple[tuple[int, ...], tuple[TurnRow, ...]]:
+def end_all(db: sqlite3.Connection, turn_ids: Sequence[int], now: float) -> Dropped:
     """End these and what they wait for: those turns, and those that waited for them."""
     ended: dict[int, None] = {}
     freed: list[TurnRow] = []

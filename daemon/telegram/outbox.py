@@ -67,15 +67,24 @@ _log = log.get("outbox")
 # --- The sender ---
 
 
+def nobody_waits(_turn_id: int | None) -> None:
+    """Nobody keeps appointments here."""
+
+
 @define
 class Outbox:
-    """Sends the rows of `daemon.store.outbox` through `call`, a method of the Bot API client."""
+    """Sends the rows of `daemon.store.outbox` through `call`, a method of the Bot API client.
+
+    `over` is told the turn of each part of an appointment that a request was made for, and None
+    when parts of whatever turns have ended without one.
+    """
 
     database: Database
     boot: str
     call: Callable[..., Awaitable[Any]]
     spool: Spool
     pace: Pace = Factory(Pace)
+    over: Callable[[int | None], None] = nobody_waits
     _previews: Previews = Factory(
         lambda self: Previews(self.database, self.call, self.pace), takes_self=True
     )
@@ -152,6 +161,7 @@ class Outbox:
             for place, count, ref in await self.database.write(outcomes.fold_old, time.time()):
                 _log.warning("old messages held back", chat=place.chat, count=count, ref=ref)
             await self._remove(await self.database.write(outcomes.drop_held, time.time()))
+            self.over(None)
             for to in await self.database.read(rows.due):
                 self._start(to)
             await trio.sleep(SWEEP_SECONDS)
@@ -201,6 +211,7 @@ class Outbox:
                     claimed = await self._send(to, claimed)
             if isinstance(claimed, sending.Shut):
                 _log.info("nothing can be sent there", chat=to.chat, why=claimed.why)
+                self.over(None)
                 await self._remove(claimed.files)
                 return None
             return claimed
@@ -237,6 +248,8 @@ class Outbox:
             claimed = await self.database.finish(
                 outcomes.record_and_claim, record, to, boot, time.time()
             )
+            if part.awaited:
+                self.over(part.turn_id)
             await self._tidy(part)
             if isinstance(record, Failed) and isinstance(record.decision, Move):
                 self.wake(attrs.evolve(part.place, chat=record.decision.chat))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agent import schedule
 from daemon.demo.brain import HELP, find_expression, respond
 from daemon.demo.recipes import FORK_BOMB, LOOP, PLOT
 from daemon.demo.replies import ChatRequest, Reply
@@ -36,6 +37,10 @@ ALL = (
     "read_skill",
     "spawn",
     "delegate",
+    "schedule_prompt",
+    "list_scheduled_prompts",
+    "cancel_scheduled_prompt",
+    "delete_scheduled_prompt",
     "library__find_book",
 )
 
@@ -307,3 +312,110 @@ def test_what_became_of_files_stands_below_the_output() -> None:
     assert respond(ChatRequest({"messages": messages}, {}, 0.0)).text == (
         "It ran:\n```\na [line]\n```\nsent to the chat: p.png (picture)\nnot sent: b: it is a link"
     )
+
+
+STRETCH = {"prompt": "Remind the person to stretch.", "name": "stretch"}
+BERLIN = {"cron": "0 9 * * MON-FRI", "zone": "Europe/Berlin"}
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("remind me in 5 seconds to stretch", {**STRETCH, "delay_seconds": 5}),
+        ("Please remind me to stretch in 2 hours.", {**STRETCH, "delay_seconds": 7200}),
+        ("in 1 minute remind me to stretch!", {**STRETCH, "delay_seconds": 60}),
+        ("remind me every day at 18:30 to stretch", {**STRETCH, "cron": "30 18 * * *"}),
+        ("remind me to stretch every weekday at 9 in Berlin", {**STRETCH, **BERLIN}),
+        ("every weekday at 9 in Berlin: tell me a story", {"prompt": "tell me a story", **BERLIN}),
+        (
+            "every Tuesday at 07:05 in new york what is 2 + 2?",
+            {"prompt": "what is 2 + 2?", "cron": "5 7 * * TUE", "zone": "America/New_York"},
+        ),
+        ("every 2 hours: look around", {"prompt": "look around", "every_seconds": 7200}),
+        ("every hour, look around", {"prompt": "look around", "every_seconds": 3600}),
+        (
+            "move the reminder stretch to every weekday at 9 in Berlin",
+            {"job": "stretch", **BERLIN},
+        ),
+    ],
+)
+def test_reminders_are_asked_for_in_words(text: str, arguments: dict[str, Any]) -> None:
+    """Relative times as seconds, times of the clock by cron, in the place that is named."""
+    assert called(text) == [("schedule_prompt", arguments)]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "arguments"),
+    [
+        ("what is scheduled?", "list_scheduled_prompts", {}),
+        ("List my reminders", "list_scheduled_prompts", {}),
+        ("cancel the reminder stand up.", "cancel_scheduled_prompt", {"job": "stand up"}),
+        ("delete reminder 7k3m", "delete_scheduled_prompt", {"job": "7k3m"}),
+        ("cancel all reminders", "list_scheduled_prompts", {}),
+    ],
+)
+def test_what_is_scheduled_is_asked_for_in_words(
+    text: str, name: str, arguments: dict[str, Any]
+) -> None:
+    assert called(text) == [(name, arguments)]
+
+
+@pytest.mark.parametrize(
+    "text", ["in 2026 I was there", "every day is a gift", "in 5 minutes I go", "in 5 apples, x"]
+)
+def test_a_sentence_about_time_schedules_nothing(text: str) -> None:
+    assert called(text) == []
+
+
+def after(text: str, name: str, result: str) -> Reply:
+    """What follows the result of the one call that a text asked for."""
+    call = {"id": "c1", "type": "function", "function": {"name": name, "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": text},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": result},
+    ]
+    offered = [{"type": "function", "function": {"name": each}} for each in ALL]
+    return respond(ChatRequest({"messages": messages, "tools": offered}, {}, 0.0))
+
+
+def test_what_became_of_a_reminder_is_told() -> None:
+    """Its times not again, which the chat has been shown; what went wrong as it is."""
+    made = after("remind me", "schedule_prompt", "scheduled: id 7k3m, once; next: today (UTC).")
+    assert made.text == "I will. (Its id is 7k3m.)"
+    refused = after("remind me", "schedule_prompt", "Error: say when")
+    assert refused.text == "That did not work. Error: say when"
+    cancelled = after("cancel it", "cancel_scheduled_prompt", "cancelled: stretch (id 7k3m)")
+    assert cancelled.text == "cancelled: stretch (id 7k3m)"
+
+
+def test_to_cancel_all_is_to_cancel_each() -> None:
+    """Those that were listed; where there are none, that is said."""
+    listed = "- id 7k3m: stretch: once (missed: once): x\n- id 8abc: news: daily (): - id 9: y"
+    calls = after("cancel all reminders", "list_scheduled_prompts", listed).calls
+    assert [(c.name, c.arguments) for c in calls] == [
+        ("cancel_scheduled_prompt", {"job": "7k3m"}),
+        ("cancel_scheduled_prompt", {"job": "8abc"}),
+    ]
+    none = after("cancel all reminders", "list_scheduled_prompts", "Nothing is scheduled here.")
+    assert none.calls == ()
+    assert "Nothing is scheduled here." in none.text
+    only = after("what is scheduled?", "list_scheduled_prompts", listed)
+    assert only.calls == ()
+    assert "- id 7k3m: stretch" in only.text
+
+
+@pytest.mark.parametrize("last", [None, ("Time to [stretch].", "yesterday")])
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_run_of_a_scheduled_prompt_does_it(last: tuple[str, str] | None, *, silent: bool) -> None:
+    """What it is told around the prompt is not for the chat."""
+
+    def run(prompt: str) -> Reply:
+        occasion = schedule.Occasion(
+            name="a [b]", prompt=prompt, rule="once", due="now", now="now", last=last, silent=silent
+        )
+        return answer(schedule.prompt(occasion))
+
+    assert run("Remind the person to stand up.").text == "Time to stand up."
+    assert [call.name for call in run("what is 6 * 7?").calls] == ["calculate_expression"]
+    assert run("two\n\nlines").text == "(offline demo model) You said: two\n\nlines"

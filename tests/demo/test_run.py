@@ -227,6 +227,7 @@ def test_an_unknown_play_is_refused_before_anything_starts() -> None:
         "tests/plays/notes.play",
         "tests/plays/files.play",
         "tests/plays/inputs.play",
+        "tests/plays/schedule.play",
         pytest.param("tests/plays/restarts.play", marks=pytest.mark.slow),
     ],
 )

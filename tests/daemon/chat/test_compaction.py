@@ -390,7 +390,7 @@ async def test_the_conversation_keeps_its_name(database: Database) -> None:
 def trimming(request: ChatRequest) -> Item:
     """Trims when it is told to forget."""
     if "forget" in request.user_text and request.messages[-1]["role"] == "user":
-        trim = ToolCall("chat_memory_trim", {"keep_latest": 11})
+        trim = ToolCall("chat_memory_trim", {"keep_latest": 8})
         return Reply(calls=(trim,), usage=(counted(request), 60))
     return answer(request)
 

@@ -44,6 +44,7 @@ from daemon.chat.drafts import Finish, answer_drafts
 from daemon.chat.steps import Ending
 from daemon.chat.summing import Case, Failure, Terms
 from daemon.demo.chatrules import check_messages
+from daemon.schedule.limits import Limits as Allowed
 from daemon.store import (
     approvals,
     boots,
@@ -375,7 +376,7 @@ class Histories(RuleBasedStateMachine):
         address = journal.read_address(self.db, turn.id)
         self.begun.discard(call.id)
         claim = self.claim(turn.id)
-        steps.finish_tool_call(self.db, claim, address, call, finish, now=self.now)
+        steps.finish_tool_call(self.db, claim, address, call, finish, Allowed(), now=self.now)
 
     # --- What happens to all of them ---
 

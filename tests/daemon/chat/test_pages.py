@@ -15,7 +15,7 @@ from attrs import define, field
 
 from agent.ports import Subtask
 from agent.transcript import Answer, CallRequest
-from daemon.chat import buttons, choosing, commands, hearing, roles, settling
+from daemon.chat import buttons, choosing, commands, hearing, roles, settling, tasks
 from daemon.chat.commands import COMMANDS, HELP, MENUS, help_for
 from daemon.chat.forgetting import Forgetter
 from daemon.chat.intake import Command, Pressed, Said, Speaker
@@ -288,7 +288,7 @@ def test_a_page_is_sent_anew_where_its_message_is_not_named(chat: Chat) -> None:
 
 def test_a_task_in_the_background_is_stopped_by_its_button(chat: Chat) -> None:
     """The others go on, and the conversation is told."""
-    assert chat.command("tasks") == "Nothing is under way in the background."
+    assert chat.command("tasks") == tasks.NOTHING
     turn = chat.running()
     requests = (CallRequest("", "spawn", "{}"),) * 2
     calls = journal.add_answer(chat.db, turn, Answer("", requests), chat.now)

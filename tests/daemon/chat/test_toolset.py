@@ -11,9 +11,12 @@ from attrs import evolve
 
 from agent import activity
 from agent.parts import Takes
+from agent.ports import Appointment, ToolOutcome
 from agent.specialists import Specialist
+from agent.tools import schedule
 from agent.tools.view import NO_PICTURES
 from agent.transcript import CallRequest
+from daemon.chat import roles
 from daemon.chat.toolset import Scope, Toolset
 from daemon.shelf import Holding, Shelf
 from daemon.store.db import Database, open_database
@@ -118,6 +121,39 @@ async def test_who_can_be_asked_is_asked_by_the_conversation_alone(database: Dat
         if each["function"]["name"] == "ask_user"
     ]
     assert asking == ["update", "console"]
+
+
+async def test_only_a_conversation_schedules(database: Database) -> None:
+    """What nobody waits for may look, and end; a helper has nothing to do with it; nor a guest."""
+    toolset = Toolset(ExecutorClient("/nowhere"), database)
+
+    def offered(scope: Scope) -> set[str]:
+        names = {each["function"]["name"] for each in toolset.registry(scope).schemas()}
+        return names & set(schedule.NAMES)
+
+    for cause in ("update", "console"):
+        assert offered(evolve(SCOPE, cause=cause)) == set(schedule.NAMES)
+        assert offered(evolve(SCOPE, cause=cause, role=roles.GUEST)) == set()
+    for cause in ("schedule", "heartbeat"):
+        assert offered(evolve(SCOPE, cause=cause)) == set(schedule.NAMES[1:])
+    assert offered(evolve(SCOPE, cause="child")) == set()
+
+
+async def test_a_run_can_be_given_any_tool_that_it_will_be_offered(database: Database) -> None:
+    """And no other, such as one that asks a person."""
+    toolset = Toolset(ExecutorClient("/nowhere"), database)
+    schemas = toolset.registry(evolve(SCOPE, cause="schedule")).schemas()
+    names = [each["function"]["name"] for each in schemas]
+
+    async def book(tools: list[str]) -> ToolOutcome:
+        arguments = json.dumps({"prompt": "x", "delay_seconds": 5, "tools": tools})
+        return await toolset.registry(SCOPE).run(CallRequest("c", "schedule_prompt", arguments))
+
+    booked = (await book(names)).booking
+    assert isinstance(booked, Appointment)
+    assert booked.tools == tuple(names)
+    for name in ("ask_user", "schedule_prompt"):
+        assert f"a run has no tool {name!r}" in (await book([name])).text
 
 
 def _all(database: Database) -> Toolset:

@@ -13,6 +13,10 @@ from agent.ports import Inquiry, Subtask
 from agent.sizes import Sizes
 from agent.transcript import Answer, CallRequest, View
 from daemon.chat import recovery, settling, summing
+from daemon.schedule import advancing, booking
+from daemon.schedule.advancing import News
+from daemon.schedule.deciding import OLDEST, Clock
+from daemon.schedule.recurrence import Interval, Recurrence
 from daemon.store import (
     approvals,
     attachments,
@@ -26,9 +30,11 @@ from daemon.store import (
     history,
     holding,
     inbox,
+    jobs,
     journal,
     money,
     notes,
+    occurrences,
     outbox,
     people,
     questions,
@@ -72,6 +78,12 @@ SMALL = {
     "views_kept",
     "attachments_open",
     "attachments_kept",
+    "jobs_due",
+    "jobs_looked",
+    "jobs_past",
+    "occurrences_open",
+    "occurrences_retry",
+    "occurrences_under_way",
 }
 HISTORY = {"inbox", "turns", "messages", "tool_calls", "model_calls", "outbox", "compactions"} | {
     "approvals",
@@ -89,6 +101,10 @@ HISTORY = {"inbox", "turns", "messages", "tool_calls", "model_calls", "outbox", 
     "said",
     "t",  # the turns, where they are joined with what belongs to them
     "m",
+    "jobs",
+    "j",
+    "occurrences",
+    "o",
 }
 # Columns that nearly every row of a single bot has in common.
 COMMON = {"channel=?", "account=?", "state=?"}
@@ -129,7 +145,7 @@ def work(db: sqlite3.Connection) -> int:
     (tool,) = journal.add_answer(db, turn.id, Answer("", (CallRequest("a", "b", "{}"),)), 1.0)
     journal.intend_tool_call(db, claim, tool.id, 1.0)
     journal.finish_tool_call(db, claim, tool.id, "result", 2.0, failed=False)
-    look(db, turn.id, tool.id)
+    show(db, turn.id, tool.id)
     journal.release(db, claim, 1.0)
     turns.begin_afresh(db, turn.id)
     turns.ripen(db, 2.0)
@@ -138,7 +154,7 @@ def work(db: sqlite3.Connection) -> int:
     return turn.id
 
 
-def look(db: sqlite3.Connection, turn_id: int, call_id: int) -> None:
+def show(db: sqlite3.Connection, turn_id: int, call_id: int) -> None:
     """A picture beside a result, up to the end of its file."""
     shown = [View("a.png", "image/png", "8x6", 255, b"data", "key")]
     assert views.fit(db, turn_id, shown)
@@ -303,6 +319,42 @@ def beat(db: sqlite3.Connection) -> None:
     assert heartbeats.begin(db, due, "look", 20.0) is None
 
 
+def schedule(db: sqlite3.Connection) -> None:
+    """A job from its booking to its end: a run that arrives, one that fails, and one by hand."""
+    user = people.ensure_user(db, "telegram", "1", "Ada", 0.0)
+    whose = jobs.Whose(people.ensure_session(db, HERE, 0.0), user, "user")
+    asker = booking.Asker(HERE, user, "user", whose.session_id)
+    t = OLDEST
+    rule = Recurrence(Interval(60.0, t))
+    plan = jobs.Plan(name="n", prompt="p", recurrence=rule, zone="UTC", missed="once")
+    job = jobs.create(db, whose, plan, t + 60, t)
+    for now, outcome in ((t + 60, "answered"), (t + 120, "failed")):
+        (begun,) = look(db, now)
+        journal.read_pages(db, begun, now)
+        children.begin(db, begun, "", Subtask("task", "brew"), now)
+        turns.end(db, begun, outcome, now)
+        look(db, now, begun)
+    booking.visible(db, asker)
+    jobs.count_of(db, user, 9)
+    booking.run_now(db, booking.named(db, asker, job.ref), t + 125)
+    occurrences.history(db, job.id, 5)
+    booking.pause(db, job, "why", t + 126)
+    booking.resume(db, jobs.get(db, job.id), t + 127)
+    jobs.change(db, job.id, plan, t + 300, t + 128)
+    jobs.lower_role(db, job.id, "user")
+    look(db, t + 10)
+    jobs.next_at(db)
+    booking.cancel(db, jobs.get(db, job.id), "why", t + 130)
+    jobs.prune(db, t + 131)
+    booking.delete(db, job, t + 132)
+
+
+def look(db: sqlite3.Connection, now: float, *over: int) -> list[int]:
+    """A look at the schedule; returns the turns that it has begun."""
+    step = advancing.advance(db, Clock(now, 0.0), News(over or None), lambda _place: True)
+    return [turn.id for turn in step.begun]
+
+
 def start(db: sqlite3.Connection) -> None:
     sending.recover(db)
     recovery.take_over(db, 5.0)
@@ -329,6 +381,7 @@ def test_every_statement_finds_its_rows_by_an_index(
     send(db, turn_id)
     sum_up(db)
     wait(db)
+    schedule(db)
     start(db)
     db.set_trace_callback(None)
     # What is returned is shown as a scan of the whole table, which it is not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +19,7 @@ from daemon.demo.botapi import BotApiServer
 from daemon.demo.faults import Fault
 from daemon.demo.servers import DemoServers
 from daemon.spool import Spool
-from daemon.store import closed, holding
+from daemon.store import closed, holding, people, turns
 from daemon.store import outbox as rows
 from daemon.store.db import Database
 from daemon.store.outbox import Draft
@@ -182,6 +183,31 @@ async def until(database: Database, expected: list[str]) -> None:
 
 
 # --- Against a sender in our hands ---
+
+
+async def test_only_parts_of_appointments_are_told_to_be_over(
+    database: Database, boot: str
+) -> None:
+    """Whoever keeps those looks at the rows then, which ordinary messages need not pay for."""
+    told: list[int | None] = []
+
+    def enqueue(db: sqlite3.Connection, cause: str) -> int:
+        session = people.ensure_session(db, place(1), 1.0)
+        turn = turns.create(db, session, text="hi", asked_at=1.0, now=1.0, cause=cause)
+        draft = Draft("sendMessage", {"text": cause})
+        rows.enqueue(db, place(1), [draft], time.time(), turn_id=turn.id)
+        return turn.id
+
+    for cause in ("update", "schedule", "child"):
+        await database.write(enqueue, cause)
+    held = Held()
+    held.let_go.set()
+    async with sending(database, boot, held) as sender:
+        sender.over = told.append
+        await until(database, ["sent"] * 3)
+        while sender._active:
+            await sender._landed.wait()
+    assert [each for each in told if each is not None] == [2]
 
 
 class Held:
