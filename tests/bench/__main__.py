@@ -1,7 +1,7 @@
 """`make bench`: measures the daemon and the floor, and prints a table.
 
-    python -m tests.bench [--runs N] [--only start,first,turns,burst,slow,executor,jobs,rendering]
-                          [--pin] [--scratch DIR]
+    python -m tests.bench [--runs N] [--pin] [--scratch DIR]
+        [--only start,first,turns,burst,slow,executor,jobs,rendering,appointments]
 
 Every measurement is repeated with fresh servers, processes and files, the daemon and the floor by
 turns, so that a slow minute of the machine falls on both. With --pin this process and the servers
@@ -20,6 +20,7 @@ from functools import partial
 import trio
 
 from tests.bench import measures
+from tests.bench.appointments import appointments
 from tests.bench.disk import disk_line
 from tests.bench.executor import code_turns, executor_memory
 from tests.bench.jobs import jobs
@@ -58,6 +59,8 @@ async def bench(names: list[str], runs: int, load: Load) -> tuple[Samples, Sampl
         _add(ours, await code_turns(30))
     if "jobs" in names:
         _add(ours, await jobs())
+    if "appointments" in names:
+        _add(ours, await appointments())
     if "rendering" in names:
         _add(ours, rendering())
     return ours, floor
@@ -69,7 +72,7 @@ def _add(to: Samples, found: Samples) -> None:
 
 
 def _options() -> argparse.Namespace:
-    known = [*_measures(Load()), "executor", "jobs", "rendering"]
+    known = [*_measures(Load()), "executor", "jobs", "rendering", "appointments"]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="repetitions of each measurement")
     parser.add_argument("--only", default=",".join(known), help="measurements, with commas")

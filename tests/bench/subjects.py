@@ -47,6 +47,9 @@ base_url = "{model.base_url}"
 name = "famulus-demo"
 [executor]
 socket = "{place}/executor.sock"
+[budget]
+user_day_tokens = 0
+agent_day_tokens = 0
 """
 
 INSTALLED = ("-m", "tests.bench.installed")  # see there

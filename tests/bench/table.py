@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-from tests.bench import jobs, measures, rendering
+from tests.bench import appointments, jobs, measures, rendering
 
 HEAD = ("what", "budget", "stretch", "median", "p99", "min - max", "n", "floor", "ratio")
 
@@ -47,6 +47,16 @@ LINES = (
     Line(measures.TOOL_FRESH, "  in a box of its own", "ms", 30, 25, scale=1e3),
     Line(measures.EXECUTOR, "executor PSS idle, beside its daemon, with warm boxes", "MB", 40, 35),
     Line(measures.EXECUTOR_ALONE, "  alone on the machine", "MB"),
+    Line(appointments.PICKING, "picking the due of 1,000,000 jobs", "ms", 5, 1, scale=1e3),
+    Line(appointments.START_MORE, "  start, more than with 10 jobs", "s", 0.2, 0.1),
+    Line(appointments.RSS_BASE, "  daemon RSS idle, with 10 jobs", "MB"),
+    Line(appointments.RSS_MORE, "  more of it with 1,000,000", "MB", 1, 0.5),
+    Line(
+        *(appointments.ORDINARY, "an ordinary message while 5,000 jobs are due at once", "s"),
+        p99=(1.0, 0.5),
+    ),
+    Line(appointments.ALONE, "  before they are", "s"),
+    Line(appointments.BURST, "  runs of theirs", "/s"),
     Line(rendering.ANSWER, "rendering an answer of 12 kB", "ms", 10, 8, scale=1e3),
     Line(rendering.WORST, "  100 kB, the worst of many", "ms", 200, 150, scale=1e3),
     Line(jobs.BASE, "a bare python3 -I -c pass, to which these are ratios", "ms", scale=1e3),

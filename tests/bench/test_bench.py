@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daemon.demo.calls import Sent
-from tests.bench import jobs, measures, rendering
+from tests.bench import appointments, jobs, measures, rendering
 from tests.bench.measures import SMALL, WrongAnswers, check
 from tests.bench.subjects import FAMULUS, FLOOR, Subject
 from tests.bench.table import percentile, table
@@ -21,6 +21,15 @@ async def test_a_tiny_run_is_counted_and_checked(subject: Subject) -> None:
     found = await measures.burst(subject, SMALL)
     assert found[measures.BURST][0] > 0
     assert set(found) == {measures.BURST, measures.BURST_CPU}
+    print(table(found, {}))
+
+
+async def test_a_few_appointments_are_measured() -> None:
+    """Each is answered once, and so are the people who talk meanwhile."""
+    found = await appointments.appointments(many=200, at_once=100, starts=1)
+    assert all(
+        each > 0 for name in (appointments.PICKING, appointments.ORDINARY) for each in found[name]
+    )
     print(table(found, {}))
 
 
