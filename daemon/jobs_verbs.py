@@ -17,7 +17,6 @@ from daemon.chat import roles
 from daemon.chat.access import CHANNEL, Access
 from daemon.chat.intake import Speaker
 from daemon.chat.situation import Situation
-from daemon.control import Control
 from daemon.errors import Refused
 from daemon.jobs_file import Entry, Target
 from daemon.jobs_staged import read
@@ -47,15 +46,6 @@ class Keeper(Protocol):
     database: Database
 
     async def carry_out(self, act: Callable[[Situation], T]) -> T: ...
-
-
-def register(verbs: Control, keeper: Keeper) -> None:
-    """Answer the verb at the control socket."""
-
-    async def jobs(request: dict[str, Any]) -> dict[str, Any]:
-        return await answer(keeper, request, MOST_AT_ONCE)
-
-    verbs.register("jobs", jobs)
 
 
 async def answer(

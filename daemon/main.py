@@ -26,7 +26,6 @@ from daemon import (
     control,
     host,
     initiative,
-    jobs_verbs,
     log,
     models,
     sidecar,
@@ -259,6 +258,12 @@ class Daemon:
         """The answer to the control socket's `prompt`."""
         return await (await self.turns.get()).preview().verb(request)
 
+    async def _jobs(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to the control socket's `jobs`."""
+        from daemon import jobs_verbs  # noqa: PLC0415  (for who uses it)
+
+        return await jobs_verbs.answer(self.router, request, jobs_verbs.MOST_AT_ONCE)
+
     def _equip(self) -> TurnRunner:
         from daemon import equip  # noqa: PLC0415  (see there)
 
@@ -293,7 +298,7 @@ class Daemon:
         verbs.register("approvals", console.list)
         verbs.register("answer", console.answer)
         register(verbs, self.router)
-        jobs_verbs.register(verbs, self.router)
+        verbs.register("jobs", self._jobs)
         await self._start(nursery, "control", control.serve, verbs, held, ready=True)
         await self._start(nursery, "admission", admit, self.database, self.router, ready=True)
         if self.sidecar is not None:

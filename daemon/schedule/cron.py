@@ -38,10 +38,10 @@ _MONTH: Final = r"\d{1,2}|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _DAY: Final = r"[0-7]|sun|mon|tue|wed|thu|fri|sat"
 
 
-def _pattern(value: str, more: str = "") -> re.Pattern[str]:
+def _pattern(value: str, more: str = "") -> str:
     """A field: a list of values, ranges and steps, and `more` forms of its own."""
     part = rf"(?:\*|(?:{value})(?:-(?:{value}))?)(?:/\d{{1,2}})?{more}"
-    return re.compile(rf"(?:{part})(?:,(?:{part}))*", re.ASCII)
+    return rf"(?:{part})(?:,(?:{part}))*"
 
 
 _PATTERNS: Final = (
@@ -59,7 +59,7 @@ _WHOLE: Final = (
     ("*/1", "1-12", "jan-dec"),
     ("*/1", "0-6", "0-7", "1-7", "sun-sat", "mon-sun"),
 )
-_LAST: Final = re.compile(r"\b([0-7])l\b")
+_LAST: Final = r"\b([0-7])l\b"
 
 # A leap day that is a certain day of the week comes every 28 years, and not in 2100.
 FARTHEST_YEARS: Final = 41
@@ -82,14 +82,14 @@ def normalised(expression: str) -> str:
         fields = ", ".join(FIELDS)
         raise BadCron(f"a cron expression has five fields ({fields}), and this has {len(words)}")
     for name, pattern, word in zip(FIELDS, _PATTERNS, words, strict=True):
-        if not pattern.fullmatch(word):
+        if not re.fullmatch(pattern, word, re.ASCII):
             raise BadCron(f"{word!r} is no {name}; write such as {_EXAMPLES[name]}")
     *others, weekday = (
         "*" if word in {"?", *whole} else word for word, whole in zip(words, _WHOLE, strict=True)
     )
     if {"#", "l"} & set(weekday) and others[2] != "*":
         raise BadCron(f"with {weekday!r} no day of the month can be named; write * for that")
-    return " ".join([*others, _LAST.sub(r"l\1", weekday)])
+    return " ".join([*others, re.sub(_LAST, r"l\1", weekday)])
 
 
 _EXAMPLES: Final = {

@@ -77,9 +77,13 @@ async def daemon(file: Path) -> AsyncIterator[Router]:
         async with open_database(settings.state_dir / "famulus.db") as database:
             router = router_on(database, settings)
             await router.reread()
+
+            async def answer(request: dict[str, Any]) -> dict[str, Any]:
+                return await jobs_verbs.answer(router, request, jobs_verbs.MOST_AT_ONCE)
+
             async with trio.open_nursery() as nursery:
                 verbs = control.Control()
-                jobs_verbs.register(verbs, router)
+                verbs.register("jobs", answer)
                 await nursery.start(control.serve, verbs, held)
                 yield router
                 nursery.cancel_scope.cancel()
