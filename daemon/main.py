@@ -189,15 +189,8 @@ class Daemon:
             self.database, sent_by, self.account, lambda: self.router.current.asks_admins
         )
         self.poll = self._intake()
-        self.report = Report(
-            self.database,
-            self.health,
-            self.lanes,
-            self.poll,
-            self.code,
-            config.model.name,
-            self.shelf,
-        )
+        seen = self.health, self.lanes, self.poll, self.code
+        self.report = Report(self.database, *seen, config.model.name, self.shelf)
         if self.mcp is not None:
             self.report.mcp = self.mcp.lines
 

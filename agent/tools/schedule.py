@@ -38,7 +38,12 @@ def schedule_tools(schedules: Schedules, known: Collection[str], *, may_book: bo
 
     `known` are the names of the other tools that a run may be offered.
     """
-    offered = {*known, *NAMES[1:]}
+    booking = [_booking_tool({*known, *NAMES[1:]})] if may_book else []
+    return [*booking, *_keeping_tools(schedules)]
+
+
+def _booking_tool(offered: Collection[str]) -> Tool:
+    """The tool that makes and changes scheduled prompts; their runs may have what is `offered`."""
 
     @tool(kind=Kind.READ, queue=QUEUE)
     async def schedule_prompt(  # noqa: PLR0913  (what a prompt is scheduled by)
@@ -83,6 +88,12 @@ def schedule_tools(schedules: Schedules, known: Collection[str], *, may_book: bo
             raise ToolError("the prompt is empty; say what is to be done then")
         return ToolOutcome("", booking=wish)
 
+    return schedule_prompt
+
+
+def _keeping_tools(schedules: Schedules) -> list[Tool]:
+    """The tools that list and end what is scheduled."""
+
     @tool(kind=Kind.READ, queue=QUEUE)
     async def list_scheduled_prompts() -> str:
         """List what is scheduled here, with ids."""
@@ -98,8 +109,7 @@ def schedule_tools(schedules: Schedules, known: Collection[str], *, may_book: bo
         """End a scheduled prompt and forget it."""
         return ToolOutcome("", booking=Cancellation(_id(job), forget=True))
 
-    rest = [list_scheduled_prompts, cancel_scheduled_prompt, delete_scheduled_prompt]
-    return [schedule_prompt, *rest] if may_book else rest
+    return [list_scheduled_prompts, cancel_scheduled_prompt, delete_scheduled_prompt]
 
 
 def _said(text: str | None) -> str | None:
